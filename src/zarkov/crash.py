@@ -1,0 +1,33 @@
+"""Named points at which a test can kill this process.
+
+`ZARKOV_CRASH_AT=name` kills the process with SIGKILL the first time it reaches `crash_point("name")`;
+`name:3` does so the third time. Without the variable a point costs one comparison.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+CRASH_POINTS = (
+    "before_write",  # a group is gathered, nothing is written
+    "before_commit",  # the rows are written, the transaction is open
+    "after_commit",  # synced, nobody was told
+    "in_merge",  # small chunks are being replaced by one
+    "in_roll",  # the new segment's file exists, it holds no event
+    "in_rotate",  # a new generation is about to be recorded
+    "in_retention",  # some of the files of a segment are removed
+)
+
+_name, _, _count = os.environ.get("ZARKOV_CRASH_AT", "").partition(":")
+_left = int(_count or 1)
+
+
+def crash_point(name: str) -> None:
+    """Kill this process if `ZARKOV_CRASH_AT` names this point and its count is reached."""
+    global _left
+    if name != _name:
+        return
+    _left -= 1
+    if _left <= 0:
+        os.kill(os.getpid(), signal.SIGKILL)
