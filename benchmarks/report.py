@@ -1,0 +1,204 @@
+"""From samples to medians, ratios and verdicts: pure, so that it can be tested.
+
+A round measures the floor, Zarkov and the peers one after the other.  The machine drifts between
+rounds by more than most targets' margins, so a ratio is taken *within* a round, and the median of
+those ratios is what is compared with the target; the ratio of two medians would mix rounds.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Literal
+
+Verdict = Literal["reached", "reached, within the noise", "missed", "missed, within the noise", "not measured"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a line has to reach; a field that is None is not asked for.
+
+    ratio_min: of the floor measured in the same round. value_min, value_max: in the line's unit.
+    above_peers: the median is above the median of every peer measured.
+    """
+
+    ratio_min: float | None = None
+    value_min: float | None = None
+    value_max: float | None = None
+    above_peers: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the table: samples are one a round, in the order of the rounds.
+
+    peers: the samples of each peer by its label; a peer without samples has its reason in `missing`.
+    limits: measured beside it, but no peer: what the disk alone could do, for example.
+    """
+
+    name: str
+    work: str
+    unit: str
+    target: Target
+    zarkov: Sequence[float] = ()
+    floor: Sequence[float] = ()
+    floor_label: str = ""
+    peers: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    limits: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    middle: float
+    low: float
+    high: float
+
+
+def paired_ratio(samples: Sequence[float], against: Sequence[float]) -> Ratio | None:
+    """Median, lowest and highest of samples[i] / against[i]; None when nothing can be paired.
+
+    Where a round lacks one of the two (a measurement failed), only the rounds that both have are
+    paired, which the caller arranges by giving equally long sequences; else the medians are divided.
+    """
+    if not samples or not against or not all(against):
+        return None
+    if len(samples) != len(against):
+        middle = median(samples) / median(against)
+        return Ratio(middle, min(samples) / max(against), max(samples) / min(against))
+    ratios = [a / b for a, b in zip(samples, against, strict=True)]
+    return Ratio(median(ratios), min(ratios), max(ratios))
+
+
+def best_peer(line: Line) -> tuple[str, Sequence[float]] | None:
+    """The peer with the best median, whatever it does differently; None when none was measured."""
+    measured = [(label, samples) for label, samples in line.peers.items() if samples]
+    return max(measured, key=lambda item: median(item[1])) if measured else None
+
+
+def verdict(line: Line) -> Verdict:
+    """Whether the medians reach the target, and whether some single round says otherwise."""
+    if not line.zarkov:
+        return "not measured"
+    target, middle = line.target, median(line.zarkov)
+    tests: list[tuple[bool, bool]] = []  # (the median reaches it, every round agrees with the median)
+    if target.ratio_min is not None:
+        ratio = paired_ratio(line.zarkov, line.floor)
+        if ratio is None:
+            return "not measured"
+        reached = ratio.middle >= target.ratio_min
+        tests.append((reached, (ratio.low >= target.ratio_min) == (ratio.high >= target.ratio_min)))
+    if target.value_min is not None:
+        tests.append((middle >= target.value_min, _agree([v >= target.value_min for v in line.zarkov])))
+    if target.value_max is not None:
+        tests.append((middle <= target.value_max, _agree([v <= target.value_max for v in line.zarkov])))
+    if target.above_peers and (best := best_peer(line)):
+        tests.append((middle > median(best[1]), min(line.zarkov) > max(best[1]) or max(line.zarkov) < min(best[1])))
+    failed = [agreed for reached, agreed in tests if not reached]
+    if failed:
+        return "missed" if any(failed) else "missed, within the noise"
+    return "reached" if all(agreed for _, agreed in tests) else "reached, within the noise"
+
+
+def _agree(answers: Sequence[bool]) -> bool:
+    return len(set(answers)) == 1
+
+
+def describe(target: Target, unit: str) -> str:
+    """The target as a person would say it."""
+    parts = []
+    if target.ratio_min is not None:
+        parts.append(f"{target.ratio_min:g} of the floor")
+    if target.value_min is not None:
+        parts.append(f"{number(target.value_min)} {unit}")
+    if target.value_max is not None:
+        parts.append(f"at most {number(target.value_max)} {unit}")
+    if target.above_peers:
+        parts.append("above all peers")
+    return ", ".join(parts)
+
+
+def number(value: float) -> str:
+    """Three figures below 100, whole numbers with separators from there on."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def spread(samples: Sequence[float]) -> str:
+    """`median (min - max)`; a single sample stands alone."""
+    if not samples:
+        return "-"
+    if len(samples) == 1:
+        return number(samples[0])
+    return f"{number(median(samples))} ({number(min(samples))} - {number(max(samples))})"
+
+
+def ratio_text(ratio: Ratio | None) -> str:
+    if ratio is None:
+        return "-"
+    if ratio.low == ratio.high:
+        return f"{ratio.middle:.2f}"
+    return f"{ratio.middle:.2f} ({ratio.low:.2f} - {ratio.high:.2f})"
+
+
+HEADINGS = ("work", "unit", "Zarkov", "floor", "of the floor", "peers", "of the best peer", "to reach", "verdict")
+
+
+def cells(line: Line) -> tuple[str, ...]:
+    """One cell under each of HEADINGS; the parts of the peers' cell are separated by '; '."""
+    floor = f"{spread(line.floor)} {line.floor_label}".strip() if line.floor else (line.floor_label or "-")
+    shown = [f"{label} {spread(samples)}" for label, samples in line.peers.items() if samples]
+    shown += [f"[{label} {spread(samples)}]" for label, samples in line.limits.items() if samples]
+    shown += [f"{label}: {reason}" for label, reason in line.missing.items()]
+    best = best_peer(line)
+    against = paired_ratio(line.zarkov, best[1]) if best else None
+    return (
+        line.work,
+        line.unit,
+        spread(line.zarkov),
+        floor,
+        ratio_text(paired_ratio(line.zarkov, line.floor)),
+        "; ".join(shown) or "-",
+        f"{ratio_text(against)} {best[0]}" if best and against else "-",
+        describe(line.target, line.unit),
+        verdict(line),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """How steady the machine was: milliseconds of a fixed loop before each measurement, and the
+    cores that processes outside the measurement used during it."""
+
+    pace_ms: Sequence[float]
+    other_cores: Sequence[float]
+
+    def describe(self) -> str:
+        if not self.pace_ms:
+            return "Noise: nothing was measured."
+        swing = max(self.pace_ms) / min(self.pace_ms)
+        text = (
+            f"Noise: a fixed Python loop took {min(self.pace_ms):.1f} to {max(self.pace_ms):.1f} ms "
+            f"(median {median(self.pace_ms):.1f}) just before the measurements, a swing of {swing:.2f} times"
+        )
+        if self.other_cores:
+            text += (
+                f"; processes outside the measurement used {median(self.other_cores):.2f} cores "
+                f"in the middle case and {max(self.other_cores):.2f} in the worst"
+            )
+        return text + "."
+
+
+def markdown(lines: Sequence[Line], noise: Noise, about: Sequence[str]) -> str:
+    """The whole report: what was measured on, the table, the notes."""
+    out = ["# Zarkov beside its floor and its peers", ""]
+    out += [f"- {fact}" for fact in about]
+    out += [f"- {noise.describe()}", "", "How to read this: docs/benchmarks.md.", ""]
+    out.append("| " + " | ".join(HEADINGS) + " |")
+    out.append("|" + "---|" * len(HEADINGS))
+    out += ["| " + " | ".join(cell.replace("|", "\\|").replace("; ", "<br>") for cell in cells(line)) + " |" for line in lines]
+    notes = [f"- {line.name}: {note}" for line in lines for note in line.notes]
+    if notes:
+        out += ["", *notes]
+    return "\n".join(out) + "\n"
