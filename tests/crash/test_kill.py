@@ -1,0 +1,131 @@
+"""kill -9 of real processes: what was acknowledged is there, once, at the offset that was told."""
+
+import os
+import random
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from running import RunningServer
+from waiting import wait_until
+from wire import Producer
+
+from zarkov.crash import CRASH_POINTS
+from zarkov.journal import Journal
+
+ROUNDS = int(os.environ.get("ZARKOV_TEST_ROUNDS", "50" if os.environ.get("CI") else "10"))
+
+
+def stored(server: RunningServer) -> dict[int, int]:
+    """{event number: its offset} of everything in the journal; no number stands there twice."""
+    found: dict[int, int] = {}
+    with Journal.open(server.data_dir / "journal", on_corrupt="raise") as journal:
+        for offset, document in journal.read(journal.first_offset):
+            number = document["extra"]
+            assert number not in found, f"event {number} is stored twice, at {found[number]} and {offset}"
+            found[number] = offset
+    return found
+
+
+def check(server: RunningServer, producer: Producer) -> None:
+    """Every acknowledged event is stored once, at the offset its acknowledgement named."""
+    found = stored(server)
+    wrong = {number: offset for number, offset in producer.offsets.items() if found.get(number) != offset}
+    assert wrong == {}
+
+
+def killed_under_load(server: RunningServer, producer: Producer, kill: Callable[[], None], rng: random.Random) -> None:
+    """Send until the server has been killed at some random moment of the load."""
+    delay = rng.uniform(0.0, 0.35)
+    timer = threading.Timer(delay, kill)
+    timer.start()
+    try:
+        while timer.is_alive():
+            while len(producer.pending) < producer.in_flight_max:
+                producer.send_batch(rng.choice((1, 1, 10, 300)))
+            producer.receive(0.01)
+    finally:
+        timer.join()
+
+
+def test_acknowledged_events_survive_kills_of_the_event_server_under_load(tmp_path: Path) -> None:
+    rng = random.Random(20261124)
+    server = RunningServer(tmp_path, segment_bytes_max=1 << 20)
+    producer = Producer(server.ack)
+    try:
+        for _ in range(ROUNDS):
+            server.start()
+            killed_under_load(server, producer, server.kill_group, rng)
+            check(server, producer)
+        with server:
+            producer.pump(5, 100)
+            assert server.stop() == 0
+            assert sorted(stored(server)) == list(range(producer.next_number))
+            check(server, producer)
+    finally:
+        producer.close()
+
+
+def test_acknowledged_events_survive_kills_of_the_whole_process_group(tmp_path: Path) -> None:
+    rng = random.Random(7)
+    server = RunningServer(tmp_path, "serve", segment_bytes_max=1 << 20)
+    producer = Producer(server.ack)
+    try:
+        for _ in range(ROUNDS):
+            server.start()
+            killed_under_load(server, producer, server.kill_group, rng)
+            check(server, producer)
+        with server:
+            producer.pump(5, 100)
+            assert server.stop() == 0
+        assert sorted(stored(server)) == list(range(producer.next_number))
+    finally:
+        producer.close()
+
+
+def test_serve_restarts_a_killed_event_server_and_goes_on(tmp_path: Path) -> None:
+    with RunningServer(tmp_path, "serve") as server:
+        producer = Producer(server.ack)
+        try:
+            for _ in range(3):
+                producer.pump(5, 50)
+                children = children_of(server)
+                for child in children:
+                    os.kill(child, signal.SIGKILL)
+                wait_until(lambda gone=children: not set(gone) & set(children_of(server)))
+                producer.pump(5, 50)
+            assert server.stop() == 0
+            assert sorted(stored(server)) == list(range(producer.next_number))
+        finally:
+            producer.close()
+
+
+def children_of(server: RunningServer) -> list[int]:
+    assert server.process is not None
+    tasks = Path(f"/proc/{server.process.pid}/task").iterdir()
+    return [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
+
+
+@pytest.mark.parametrize("point", [p for p in CRASH_POINTS if p not in ("in_rotate", "in_retention")])
+def test_a_kill_at_a_named_point_loses_nothing_that_was_acknowledged(tmp_path: Path, point: str) -> None:
+    server = RunningServer(tmp_path, segment_bytes_max=1 << 20, merge_chunks_min=16)
+    producer = Producer(server.ack)
+    try:
+        for count in (1, 2, 5):
+            server.start(wait=False, ZARKOV_CRASH_AT=f"{point}:{count}")
+            size = 2000 if point == "in_roll" else 1
+            while not server.ended():
+                while len(producer.pending) < producer.in_flight_max:
+                    producer.send_batch(size)
+                producer.receive(0.02)
+            assert server.process is not None
+            assert server.process.returncode == -signal.SIGKILL, server.log.read_text()
+            check(server, producer)
+        with server:
+            producer.pump(3, 10)
+            assert server.stop() == 0
+        assert sorted(stored(server)) == list(range(producer.next_number))
+    finally:
+        producer.close()
