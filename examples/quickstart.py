@@ -1,0 +1,135 @@
+"""Start a server, send it real events, ask it questions, and serve until Ctrl-C. This is `make run`.
+
+The events are a sample of the public commit histories of 33 open-source projects. Each gets an `_id` made from its
+content, so that running this twice on one data directory stores nothing twice. With ONCE=1 in the environment the
+server is stopped after the results are shown.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import bson
+from bson import ObjectId
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from zarkov.cli.shell import open_zm
+from zarkov.client import ZarkovClient
+from zarkov.event import parse_rfc3339
+
+HERE = Path(__file__).parent
+ZCMD = Path(sys.executable).with_name("zcmd")
+ACK_ADDRESS = "tcp://127.0.0.1:6546"
+READY_TIMEOUT_S = 30.0
+
+console = Console()
+
+
+def sample_events() -> Iterator[bytes]:
+    """The sample as BSON, each event with an `_id` made from the time and the content."""
+    with gzip.open(HERE / "events.ndjson.gz", "rt", encoding="utf-8") as lines:
+        for line in lines:
+            event = json.loads(line)
+            event["timestamp"] = parse_rfc3339(event["timestamp"])
+            seconds = int((event["timestamp"] - ObjectId("0" * 24).generation_time.replace(tzinfo=None)).total_seconds())
+            oid = seconds.to_bytes(4, "big") + hashlib.blake2b(line.encode(), digest_size=8).digest()
+            yield bson.encode({"_id": ObjectId(oid), **event})
+
+
+def start_server() -> subprocess.Popen[bytes]:
+    """`zcmd serve` on the default ports, with its data in `zarkov-data`; returns once it listens."""
+    host, _, port = ACK_ADDRESS.removeprefix("tcp://").partition(":")
+    with socket.socket() as probe:
+        if probe.connect_ex((host, int(port))) == 0:
+            sys.exit(f"Something listens on {ACK_ADDRESS} already; stop it first (is another `make run` open?).")
+    server = subprocess.Popen([ZCMD, "serve"])
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    while time.monotonic() < deadline and server.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex((host, int(port))) == 0:
+                return server
+        time.sleep(0.05)
+    server.terminate()
+    sys.exit("The server did not start; its messages stand above.")
+
+
+def show_results() -> None:
+    """A few questions, answered from the journal through the same mapping that the shell has."""
+    with open_zm() as zm:
+        events = zm.event.m
+        by_type = Table(title="Events by type", title_justify="left")
+        by_type.add_column("type")
+        by_type.add_column("events", justify="right")
+        for kind in ("commit", "file_change"):
+            by_type.add_row(kind, f"{events.find({'type': kind}).count():,}")
+        console.print(by_type)
+
+        counts: dict[str, list[int]] = {}
+        for event in zm.db["event"].find({"type": "commit"}):
+            row = counts.setdefault(event["context"]["project"], [0, 0])
+            row[0] += 1
+            row[1] += event["extra"]["insertions"]
+        by_project = Table(title="Commits by project, the five busiest", title_justify="left")
+        for name in ("project", "commits", "lines added"):
+            by_project.add_column(name, justify="left" if name == "project" else "right")
+        for project, (commits, lines) in sorted(counts.items(), key=lambda item: -item[1][0])[:5]:
+            by_project.add_row(project, f"{commits:,}", f"{lines:,}")
+        console.print(by_project)
+
+        latest = Table(title="The latest commits", title_justify="left")
+        for name in ("timestamp", "project", "user"):
+            latest.add_column(name)
+        for event in events.find({"type": "commit"}).sort("timestamp", -1).limit(3):
+            latest.add_row(f"{event.timestamp:%Y-%m-%d %H:%M}", event.context["project"], event.context["user"])
+        console.print(latest)
+
+
+def show_what_next() -> None:
+    console.print(
+        "\n[bold]The server runs[/bold]; its data is in [bold]zarkov-data[/bold]. In another terminal:\n\n"
+        "  echo '{\"type\":\"nop\"}' | .venv/bin/zsend.py tcp://localhost:6543   send an event\n"
+        "  .venv/bin/zcmd find --type nop                                     find it\n"
+        "  .venv/bin/zcmd tail                                                watch events arrive\n"
+        "  .venv/bin/zcmd stats                                               what the server has done\n"
+        "  .venv/bin/zcmd shell                                               ask in Python: ZM.event.m.find().all()\n",
+        highlight=False,
+    )
+
+
+def main() -> int:
+    os.chdir(HERE.parent)
+    server = start_server()
+    try:
+        events = list(sample_events())
+        with ZarkovClient(ACK_ADDRESS, ack=True) as client:
+            for event in track(events, "Sending real events", console=Console(stderr=True), transient=True):
+                client.send_encoded([event])
+        console.print(f"{len(events):,} real events sent, and acknowledged after the sync.\n")
+        show_results()
+        if os.environ.get("ONCE") != "1":
+            show_what_next()
+            console.print("Ctrl-C stops it.")
+            server.wait()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        if server.poll() is None:
+            server.send_signal(signal.SIGTERM)
+        server.wait()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
