@@ -1,6 +1,6 @@
 """One measurement in a process of its own; prints a timing.Sample as JSON on the last line.
 
-    .venv/bin/python -m benchmarks.measure push --quick
+.venv/bin/python -m benchmarks.measure push --quick
 """
 
 import argparse

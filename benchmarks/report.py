@@ -32,7 +32,7 @@ class Line:
     """One line of the table: samples are one a round, in the order of the rounds.
 
     peers: the samples of each peer by its label; a peer without samples has its reason in `missing`.
-    limits: measured beside it, but no peer: what the disk alone could do, for example.
+    limits: measured beside it, but not peers: what the disk alone could do, for example.
     """
 
     name: str
@@ -138,32 +138,27 @@ def ratio_text(ratio: Ratio | None) -> str:
     if ratio is None:
         return "-"
     if ratio.low == ratio.high:
-        return f"{ratio.middle:.2f}"
-    return f"{ratio.middle:.2f} ({ratio.low:.2f} - {ratio.high:.2f})"
+        return f"{ratio.middle:.2f} of it"
+    return f"{ratio.middle:.2f} ({ratio.low:.2f} - {ratio.high:.2f}) of it"
 
 
-HEADINGS = ("work", "unit", "Zarkov", "floor", "of the floor", "peers", "of the best peer", "to reach", "verdict")
+HEADINGS = ("work, and what stands beside it", "median (min - max)", "Zarkov is", "to reach", "verdict")
 
 
-def cells(line: Line) -> tuple[str, ...]:
-    """One cell under each of HEADINGS; the parts of the peers' cell are separated by '; '."""
-    floor = f"{spread(line.floor)} {line.floor_label}".strip() if line.floor else (line.floor_label or "-")
-    shown = [f"{label} {spread(samples)}" for label, samples in line.peers.items() if samples]
-    shown += [f"[{label} {spread(samples)}]" for label, samples in line.limits.items() if samples]
-    shown += [f"{label}: {reason}" for label, reason in line.missing.items()]
-    best = best_peer(line)
-    against = paired_ratio(line.zarkov, best[1]) if best else None
-    return (
-        line.work,
-        line.unit,
-        spread(line.zarkov),
-        floor,
-        ratio_text(paired_ratio(line.zarkov, line.floor)),
-        "; ".join(shown) or "-",
-        f"{ratio_text(against)} {best[0]}" if best and against else "-",
-        describe(line.target, line.unit),
-        verdict(line),
-    )
+def table_rows(line: Line) -> list[tuple[str, ...]]:
+    """The line as rows under HEADINGS: Zarkov's own first, then the floor, the limits and each peer."""
+    figure = f"{spread(line.zarkov)} {line.unit}" if line.zarkov else "-"
+    rows: list[tuple[str, ...]] = [(line.work, figure, "", describe(line.target, line.unit), verdict(line))]
+    if line.floor_label:
+        rows.append(_beside(line, f"floor: {line.floor_label}", line.floor))
+    rows += [_beside(line, label, samples) for label, samples in line.limits.items() if samples]
+    rows += [_beside(line, label, samples) for label, samples in line.peers.items() if samples]
+    rows += [(label, reason, "", "", "") for label, reason in line.missing.items()]
+    return rows
+
+
+def _beside(line: Line, label: str, samples: Sequence[float]) -> tuple[str, ...]:
+    return (label, spread(samples), ratio_text(paired_ratio(line.zarkov, samples)), "", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +192,15 @@ def markdown(lines: Sequence[Line], noise: Noise, about: Sequence[str]) -> str:
     out += [f"- {noise.describe()}", "", "How to read this: docs/benchmarks.md.", ""]
     out.append("| " + " | ".join(HEADINGS) + " |")
     out.append("|" + "---|" * len(HEADINGS))
-    out += ["| " + " | ".join(cell.replace("|", "\\|").replace("; ", "<br>") for cell in cells(line)) + " |" for line in lines]
+    for line in lines:
+        first, *beside = table_rows(line)
+        out.append(_markdown_row((f"**{first[0]}**", f"**{first[1]}**", *first[2:])))
+        out += [_markdown_row(row) for row in beside]
     notes = [f"- {line.name}: {note}" for line in lines for note in line.notes]
     if notes:
         out += ["", *notes]
     return "\n".join(out) + "\n"
+
+
+def _markdown_row(row: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"

@@ -65,8 +65,16 @@ ROWS = (
     Row(
         "push",
         "push",
-        (Figure("push", "PUSH, one event a message, validated, synced", RATE, "rate",
-                Target(ratio_min=0.65, above_peers=True), floor_label="pyzmq, bson.decode of each, no answer"),),
+        (
+            Figure(
+                "push",
+                "PUSH, one event a message, validated, synced",
+                RATE,
+                "rate",
+                Target(ratio_min=0.65, above_peers=True),
+                floor_label="pyzmq, bson.decode of each, no answer",
+            ),
+        ),
         floor="floor_decode_1",
         peers=(
             redis("pipeline of 1000 XADD", "fsync always, pipelined"),
@@ -77,8 +85,16 @@ ROWS = (
     Row(
         "ack-batched",
         "ack_batched",
-        (Figure("ack-batched", "acknowledging client, batched by the client", RATE, "rate",
-                Target(ratio_min=0.6), floor_label="pyzmq, decode, 100 a message, no answer"),),
+        (
+            Figure(
+                "ack-batched",
+                "acknowledging client, batched by the client",
+                RATE,
+                "rate",
+                Target(ratio_min=0.6),
+                floor_label="pyzmq, decode, 100 a message, no answer",
+            ),
+        ),
         floor="floor_decode_100",
         peers=(
             redis("XADD of 100 events joined, pipeline of 10", "fsync always, 100 joined, opaque bytes"),
@@ -89,8 +105,16 @@ ROWS = (
     Row(
         "ack-single",
         "ack_single",
-        (Figure("ack-single", "acknowledging client, one at a time, awaiting each", RATE, "rate",
-                Target(value_min=1500), floor_label="plain zmq and a thread, no sync"),),
+        (
+            Figure(
+                "ack-single",
+                "acknowledging client, one at a time, awaiting each",
+                RATE,
+                "rate",
+                Target(value_min=1500),
+                floor_label="plain zmq and a thread, no sync",
+            ),
+        ),
         floor="floor_echo",
         peers=(
             redis("one XADD per round trip", "fsync always"),
@@ -103,40 +127,82 @@ ROWS = (
         "latency",
         "latency",
         (
-            Figure("latency-p50", "acknowledged latency at 10,000 events/s, p50", "ms", "p50_ms", Target(value_max=3)),
-            Figure("latency-p99", "acknowledged latency at 10,000 events/s, p99", "ms", "p99_ms", Target(value_max=15)),
+            Figure(
+                "latency-p50", "acknowledged latency at 10,000 events/s, p50", "ms", "p50_ms", Target(value_max=3)
+            ),
+            Figure(
+                "latency-p99", "acknowledged latency at 10,000 events/s, p99", "ms", "p99_ms", Target(value_max=15)
+            ),
         ),
     ),
     Row(
         "read",
         "read",
-        (Figure("read", "read and decode from the journal", RATE, "rate", Target(ratio_min=0.75),
-                floor_key="floor_rate", floor_label="bson.decode of each in a loop"),),
+        (
+            Figure(
+                "read",
+                "read and decode from the journal",
+                RATE,
+                "rate",
+                Target(ratio_min=0.75),
+                floor_key="floor_rate",
+                floor_label="bson.decode of each in a loop",
+            ),
+        ),
     ),
     Row(
         "disk",
         "disk_shape",
-        (Figure("disk", "disk per stored event, benchmark shape", "bytes", "bytes_per_event", Target(value_max=36),
-                floor_key="raw_bytes_per_event", floor_label="raw BSON"),),
+        (
+            Figure(
+                "disk",
+                "disk per stored event, benchmark shape",
+                "bytes",
+                "bytes_per_event",
+                Target(value_max=36),
+                floor_key="raw_bytes_per_event",
+                floor_label="raw BSON",
+            ),
+        ),
         rounds_max=1,
     ),
     Row(
         "disk-real",
         "disk_real",
-        (Figure("disk-real", "disk per stored event, real events", "bytes", "bytes_per_event", Target(value_max=20),
-                floor_key="raw_bytes_per_event", floor_label="raw BSON"),),
+        (
+            Figure(
+                "disk-real",
+                "disk per stored event, real events",
+                "bytes",
+                "bytes_per_event",
+                Target(value_max=20),
+                floor_key="raw_bytes_per_event",
+                floor_label="raw BSON",
+            ),
+        ),
         rounds_max=1,
     ),
     Row(
         "memory-idle",
         "memory_idle",
-        (Figure("memory-idle", "memory of all processes of an idle serve, PSS", "MB", "pss_mb", Target(value_max=150)),),
+        (
+            Figure(
+                "memory-idle", "memory of all processes of an idle serve, PSS", "MB", "pss_mb", Target(value_max=150)
+            ),
+        ),
     ),
     Row(
         "memory-growth",
         "memory_growth",
-        (Figure("memory-growth", "growth of PSS during a long ingest (see the note)", "MB", "growth_mb",
-                Target(value_max=10)),),
+        (
+            Figure(
+                "memory-growth",
+                "growth of PSS during a long ingest (see the note)",
+                "MB",
+                "growth_mb",
+                Target(value_max=10),
+            ),
+        ),
         rounds_max=1,
     ),
 )

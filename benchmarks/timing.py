@@ -38,6 +38,5 @@ def timed(count: int, run: Callable[[], float | None], *, servers: Sequence[int]
         own, server = common.own_cpu() - own, common.cpu_of(servers) - server
         other = max(0.0, common.busy() - busy - own - server)
     wall = span if inner is None else inner
-    return Sample(
-        {"rate": count / wall, "wall_s": wall}, pace, other / span, client_cores=own / span, server_cores=server / span
-    )
+    values = {"rate": count / wall, "wall_s": wall}
+    return Sample(values, pace, other / span, client_cores=own / span, server_cores=server / span)

@@ -38,7 +38,8 @@ def zcmd(
     ctx: typer.Context,
     file: Annotated[str | None, typer.Option("--yaml", "-y", metavar="FILE", help="Settings file (YAML).")] = None,
     data_dir: Annotated[
-        str | None, typer.Option("--data-dir", metavar="DIR", help="Where everything is stored [dim](data_dir)[/dim].")
+        str | None,
+        typer.Option("--data-dir", metavar="DIR", help="Where everything is stored [dim](data_dir)[/dim]."),
     ] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set any setting; may be repeated.")

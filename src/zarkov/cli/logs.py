@@ -28,7 +28,7 @@ def set_up(settings: Settings, process: str) -> None:
 class TextFormatter(logging.Formatter):
     """`2026-11-24T08:25:35.123Z INFO eventlog[4711] first words key=value`, in UTC."""
 
-    converter = time.gmtime
+    converter = staticmethod(time.gmtime)
 
     def __init__(self, process: str) -> None:
         line = f"%(asctime)s.%(msecs)03dZ %(levelname)s {process}[%(process)d] %(message)s"
@@ -38,7 +38,7 @@ class TextFormatter(logging.Formatter):
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: at, level, process, pid, logger, message, and traceback where there is one."""
 
-    converter = time.gmtime
+    converter = staticmethod(time.gmtime)
 
     def __init__(self, process: str) -> None:
         super().__init__(datefmt="%Y-%m-%dT%H:%M:%S")

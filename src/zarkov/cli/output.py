@@ -91,7 +91,10 @@ def report(error: BaseException, *, verbose: bool = False) -> int:
         fault, code = f"{type(error).__name__}: {str(error) or 'no message'}".splitlines()[0], "internal"
         hint = "This is a fault in Zarkov; run the command with `zcmd -v` for the traceback."
     if sys.stderr.isatty():
-        print(f"\033[1;31merror:\033[0m {_sentence(fault)} \033[2m[{code}]\033[0m\n\033[2m{hint}\033[0m", file=sys.stderr)
+        print(
+            f"\033[1;31merror:\033[0m {_sentence(fault)} \033[2m[{code}]\033[0m\n\033[2m{hint}\033[0m",
+            file=sys.stderr,
+        )
     else:
         print(f"error: {_sentence(fault)} [{code}]\n{hint}", file=sys.stderr)
     return EXIT_USAGE if isinstance(error, ConfigError | FilterInvalid | EventRefused) else EXIT_FAILED

@@ -42,7 +42,7 @@ def load(options: Options, environment: Mapping[str, str] | None = None) -> Reso
 def _file_layer(path: Path) -> Layer:
     text = _read(path, FILE_BYTES_MAX, hint=f"`zcmd init --config {path}` writes a commented one.")
     try:
-        values = yaml.load(text, Loader=_StrictLoader)  # noqa: S506  # a subclass of SafeLoader
+        values = yaml.load(text, Loader=_StrictLoader)  # a subclass of SafeLoader
     except yaml.MarkedYAMLError as error:
         where = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(
@@ -119,7 +119,9 @@ def _read(path: Path, bytes_max: int, *, hint: str) -> str:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 at byte {error.start}", hint="Save it as UTF-8.") from None
     if len(data) > bytes_max:
-        raise ConfigError(f"{path} is larger than {bytes_max:,} bytes", hint="A settings file is a few lines of YAML.")
+        raise ConfigError(
+            f"{path} is larger than {bytes_max:,} bytes", hint="A settings file is a few lines of YAML."
+        )
     return text
 
 
@@ -131,7 +133,7 @@ class _StrictLoader(yaml.SafeLoader):
     """SafeLoader without anchors and aliases, and with every key once."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event = self.peek_event()
+        event = self.peek_event()  # type: ignore[no-untyped-call]  # PyYAML's stubs leave it open
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
             raise yaml.MarkedYAMLError(
                 problem="anchors and aliases (& and *) are not allowed; write the value out",

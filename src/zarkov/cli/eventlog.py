@@ -1,0 +1,109 @@
+"""The event server: sockets in front, the journal behind. Run as `python -m zarkov.cli.eventlog`.
+
+`zcmd serve` runs it as a child, `zcmd eventlog` alone. It stops on SIGTERM, SIGINT or SIGHUP: it takes what has
+arrived, syncs it, answers, closes the journal, and ends with 0. It ends with 1 by itself when the journal can take
+nothing any more, so that the supervisor starts it anew. Imports neither typer nor rich.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import gevent
+from gevent.event import Event
+
+from zarkov.cli import logs
+from zarkov.cli.exposure import refuse_wide_binds
+from zarkov.cli.operations import OPERATIONS, Arguments, Held, hold
+from zarkov.cli.options import ChildOptions, parse_child
+from zarkov.cli.output import EXIT_DONE, EXIT_FAILED, report
+from zarkov.cli.parent import end_with_parent
+from zarkov.cli.settings import load
+from zarkov.config import Settings
+from zarkov.ingest.control import Command
+from zarkov.ingest.server import EventServer
+from zarkov.journal.committer import Committer
+from zarkov.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+#: The collector looks at young objects after so many allocations: ingest makes many and keeps few.
+GC_YOUNG_MAX = 50_000
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Take events in until a signal ends it; returns the exit code."""
+    child = parse_child(sys.argv[1:] if argv is None else argv)
+    try:
+        resolved = load(child.options)
+        refuse_wide_binds(resolved)
+        logs.set_up(resolved.settings, "eventlog")
+        if child.parent is None:
+            for warning in resolved.warnings:
+                log.warning("%s", warning)
+        return run(resolved.settings, child)
+    except Exception as error:  # the outermost frame: every error ends as one sentence
+        return report(error, verbose=child.options.verbose)
+
+
+def run(settings: Settings, child: ChildOptions) -> int:
+    """Serve with these settings; returns the exit code."""
+    stopped = Event()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        # A SIGHUP ignored by nohup stays ignored.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            gevent.signal_handler(number, stopped.set)
+    if child.parent is not None:
+        end_with_parent(child.parent)
+    with event_server(settings) as server:
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GC_YOUNG_MAX, 20, 100)
+        if child.ready_fd is not None:
+            os.write(child.ready_fd, b"ready\n")
+            os.close(child.ready_fd)
+        gevent.wait([stopped, gevent.spawn(server.join)], count=1)
+    if server.failed is not None:
+        log.critical("event server failed reason=%s", server.failed)
+        return EXIT_FAILED
+    return EXIT_DONE
+
+
+@contextmanager
+def event_server(settings: Settings) -> Iterator[EventServer]:
+    """The event server on its journal, started; at the end everything taken is synced and closed, in that order.
+
+    Raises: JournalLocked: another server holds the data directory; OSError: an address is taken.
+    """
+    metrics = Metrics()
+    with hold(settings) as held, Committer(held.writer, held.rejected, settings=settings.log, metrics=metrics) as committer:
+        with EventServer(
+            settings.ingest,
+            committer,
+            journal_id=held.writer.journal_id,
+            producers=list(held.writer.producer_records()),
+            producers_max=settings.log.producers_max,
+            metrics=metrics,
+            control_path=settings.control_path,
+            commands={name: _command(name, held, committer) for name in OPERATIONS},
+        ) as server:
+            yield server
+
+
+def _command(name: str, held: Held, committer: Committer) -> Command:
+    """An operation as a command of the control socket: done on the writer's thread, between two commits."""
+
+    def answer(arguments: Arguments) -> Arguments:
+        return committer.call(lambda _: OPERATIONS[name](held, arguments))
+
+    return Command(answer)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

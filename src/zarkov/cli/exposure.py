@@ -1,0 +1,31 @@
+"""Closed by default: a socket that other machines can reach, without keys, is not opened by accident."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from zarkov.config import Resolved, is_loopback
+from zarkov.errors import ConfigError
+
+
+def refuse_wide_binds(resolved: Resolved) -> None:
+    """Refuse to serve on an address beyond loopback unless `allow_plain` is set.
+
+    Raises: ConfigError: names the first such key and the three ways out.
+    """
+    ingest = resolved.settings.ingest
+    if ingest.allow_plain:
+        return
+    for field in fields(ingest):
+        address = getattr(ingest, field.name)
+        if field.name.endswith("_bind_address") and not is_loopback(address):
+            raise ConfigError(
+                f"{field.name} in {resolved.origins[field.name]} is {address}: other machines could send and read "
+                "events there without a key",
+                hint=f"Three ways out: bind loopback ({_on_loopback(address)}); make keys with "
+                "`zcmd keygen` where your version has it; or set `allow_plain: true` on a network you trust.",
+            )
+
+
+def _on_loopback(address: str) -> str:
+    return f"tcp://127.0.0.1:{address.rpartition(':')[2]}"

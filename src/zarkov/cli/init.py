@@ -1,0 +1,72 @@
+"""`init`: start from nothing (drop everything stored), or write a settings file to start from."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zarkov.cli.context import zcmd_of
+from zarkov.cli.output import EXIT_FAILED
+from zarkov.errors import ConfigError
+
+PANEL = "Set up"
+DEFAULT_FILE = Path("zarkov.yaml")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to zcmd."""
+    app.command(rich_help_panel=PANEL)(init)
+
+
+def init(
+    ctx: typer.Context,
+    path: Annotated[Path | None, typer.Argument(metavar="[PATH]", help="With --config: the file to write.")] = None,
+    config: Annotated[bool, typer.Option("--config", help="Write a commented settings file instead.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Drop the database: all events, rejected events and documents. Asks first.
+
+    While a server runs it does the work itself and goes on taking events. Offsets are not given again.
+
+    Example: [bold]zcmd -y development.yaml init --yes[/bold]
+
+    With --config it writes a settings file that explains every key and changes none.
+
+    Example: [bold]zcmd init --config zarkov.yaml[/bold]
+    """
+    if config:
+        _write_config(path or DEFAULT_FILE)
+        return
+    if path is not None:
+        raise ConfigError(f"init takes no path without --config, not {path}", hint="zcmd init --config PATH writes one.")
+    settings = zcmd_of(ctx).settings
+    if not yes and not _agreed(f"Drop all events, rejected events and documents in {settings.data_dir}? [y/N] "):
+        print("Nothing was dropped.", file=sys.stderr)
+        raise typer.Exit(EXIT_FAILED)
+    from zarkov.cli.upkeep import drop_database
+
+    dropped = drop_database(settings)
+    print(f"Dropped {dropped:,} events and every document in {settings.data_dir}.")
+
+
+def _agreed(question: str) -> bool:
+    """Ask on standard output, read the answer from standard input; only y or yes agrees."""
+    print(question, end="", flush=True)
+    answer = sys.stdin.readline()
+    if not sys.stdin.isatty():
+        print(answer.strip())
+    return answer.strip().lower() in ("y", "yes")
+
+
+def _write_config(path: Path) -> None:
+    from zarkov.cli.sample import sample
+
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(sample())
+    except FileExistsError:
+        raise ConfigError(f"{path} exists already", hint="Name another file, or move that one away.") from None
+    print(f"Wrote {path}. Check it with `zcmd -y {path} check-config`.")

@@ -1,0 +1,119 @@
+"""What changes the journal besides events: done by whoever holds its writer.
+
+While a server runs that is the server, which is asked over its control socket (`eventlog` answers with these very
+functions, on the writer's thread). When none runs, the command takes the journal's lock and does it itself.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from bson import ObjectId
+
+from zarkov.batch import Entry
+from zarkov.cli.control import ask, is_running
+from zarkov.config import Settings
+from zarkov.errors import ProtocolError
+from zarkov.ingest.intake import Intake, Taken
+from zarkov.ingest.recent import RecentIds
+from zarkov.journal.rejected import RejectedStore
+from zarkov.journal.writer import JournalWriter
+
+Arguments = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The journal's writer and the rejected events, held by this process."""
+
+    writer: JournalWriter
+    rejected: RejectedStore
+    settings: Settings
+
+
+def perform(settings: Settings, name: str, **arguments: object) -> Arguments:
+    """Run one operation, in the running server or here; returns its answer.
+
+    Raises: JournalLocked: a server is starting or stopping; what the operation raises.
+    """
+    if is_running(settings.control_path):
+        return ask(settings.control_path, name, timeout_s=600.0, **arguments)
+    with hold(settings) as held:
+        return ALONE[name](held, dict(arguments))
+
+
+@contextmanager
+def hold(settings: Settings) -> Iterator[Held]:
+    """The journal for writing.
+
+    Raises: JournalLocked: a server, or another command, holds it.
+    """
+    with (
+        JournalWriter.open(settings.journal_dir, settings.log) as writer,
+        RejectedStore.open(settings.rejected_path, settings.log) as rejected,
+    ):
+        yield Held(writer, rejected, settings)
+
+
+def rotate(held: Held, arguments: Arguments) -> Arguments:
+    """End the generation `event`, which is `event.0` from now on, and begin the next."""
+    ended = held.writer.rotate()
+    return {"ordinal": ended.ordinal, "first_offset": ended.first_offset, "stop_offset": ended.stop_offset}
+
+
+def drop_generation(held: Held, arguments: Arguments) -> Arguments:
+    """Drop the ended generation `ordinal` and all before it; `removed` is false while a reader still needs them."""
+    return {"removed": held.writer.drop_generation(_number(arguments, "ordinal"))}
+
+
+def drop_all(held: Held, arguments: Arguments) -> Arguments:
+    """Drop every event and every rejected event; offsets go on."""
+    ended = held.writer.rotate()
+    removed = held.writer.drop_generation(ended.ordinal)
+    return {"removed": removed, "rejected": held.rejected.purge()}
+
+
+def take(held: Held, arguments: Arguments) -> Arguments:
+    """Store events as if they had come in on a socket: `data` in Base64, of the `format` bson or json.
+
+    A running server has a command of this name with the same answer: `{count, refused, duplicates, ...}`.
+    """
+    taken = _take_in(held.settings, arguments)
+    if taken.summary is not None:
+        held.writer.commit([Entry(taken.data, taken.count, taken.summary)])
+    refused = [{"index": one.index, "code": one.code, "reason": one.reason} for one in taken.refused]
+    return {"count": taken.count, "refused": refused, "duplicates": list(taken.duplicates)}
+
+
+OPERATIONS: dict[str, Callable[[Held, Arguments], Arguments]] = {
+    "rotate": rotate,
+    "drop_generation": drop_generation,
+    "init": drop_all,
+}
+# What is done here only when no server runs: a running one has its own.
+ALONE = {**OPERATIONS, "take": take}
+
+
+def _take_in(settings: Settings, arguments: Arguments) -> Taken:
+    limits = settings.ingest
+    intake = Intake(
+        RecentIds(0),
+        event_bytes_max=limits.event_bytes_max,
+        depth_max=limits.depth_max,
+        now=lambda: datetime.now(UTC).replace(tzinfo=None),
+        new_id=lambda: ObjectId().binary,
+    )
+    data = [base64.b64decode(arguments["data"])]
+    return intake.take_json(data) if arguments["format"] == "json" else intake.take_bson(data)
+
+
+def _number(arguments: Arguments, name: str) -> int:
+    value = arguments.get(name)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ProtocolError(f"{name} must be a whole number, not {value!r:.40}")
+    return value

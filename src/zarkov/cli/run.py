@@ -1,0 +1,46 @@
+"""`serve` and `eventlog`: the commands that run until they are stopped."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+import typer
+
+from zarkov.cli.context import zcmd_of
+
+PANEL = "Run"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the family to zcmd."""
+    app.command(rich_help_panel=PANEL)(serve)
+    app.command(rich_help_panel=PANEL)(eventlog)
+
+
+def serve(ctx: typer.Context) -> None:
+    """Run the server: take events in, keep them, answer.
+
+    It runs in the foreground until SIGTERM or Ctrl-C, which drain and sync before it ends. A child process that
+    dies is started again. Under systemd (Type=notify) it says when it is ready.
+
+    Example: [bold]zcmd -y development.yaml serve[/bold]
+    """
+    _become(ctx, "zarkov.cli.serve")
+
+
+def eventlog(ctx: typer.Context) -> None:
+    """Run the event server alone: the sockets and the journal, without a supervisor.
+
+    Example: [bold]zcmd --data-dir /var/lib/zarkov eventlog[/bold]
+    """
+    _become(ctx, "zarkov.cli.eventlog")
+
+
+def _become(ctx: typer.Context, module: str) -> NoReturn:
+    """Turn this process into the light one, which does without typer and rich; its id stays."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # -P: the working directory must not supply modules of the server.
+    os.execv(sys.executable, [sys.executable, "-P", "-m", module, *zcmd_of(ctx).options.argv()])

@@ -1,0 +1,43 @@
+"""The options by which find, tail and export choose events, declared once."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from zarkov.cli.conditions import Filter, build
+
+FilterText = Annotated[
+    str | None,
+    typer.Argument(metavar="[FILTER]", help="""A MongoDB filter as JSON: '{"context.user": "rick"}'."""),
+]
+Types = Annotated[list[str] | None, typer.Option("--type", "-t", help="Only this type; may be repeated.")]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where", "-w", metavar="KEY=VALUE", help="A condition with = != > >= < <= or =~ (regular expression)."
+    ),
+]
+Since = Annotated[
+    str | None, typer.Option("--from", metavar="TIME", help="From this time on (UTC): 2011-07-20, 2h ago as 2h, today.")
+]
+Until = Annotated[str | None, typer.Option("--to", metavar="TIME", help="Before this time (UTC).")]
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
+AsLines = Annotated[bool, typer.Option("--json", help="One JSON document a line.")]
+
+
+def filter_of(
+    text: str | None,
+    types: list[str] | None,
+    where: list[str] | None,
+    since: str | None = None,
+    until: str | None = None,
+) -> Filter:
+    """The filter that the options mean now.
+
+    Raises: FilterInvalid.
+    """
+    now = datetime.now(UTC).replace(tzinfo=None)
+    return build(text=text, types=types or (), where=where or (), since=since, until=until, now=now)

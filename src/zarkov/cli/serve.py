@@ -1,0 +1,72 @@
+"""The server: a small supervisor and its children. Run as `python -m zarkov.cli.serve`, by `zcmd serve`.
+
+Imports neither typer nor rich nor gevent: this process lives as long as the server and should stay small.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+
+from zarkov.cli import logs, systemd
+from zarkov.cli.exposure import refuse_wide_binds
+from zarkov.cli.options import Options, parse_child
+from zarkov.cli.output import report
+from zarkov.cli.settings import load
+from zarkov.cli.supervisor import ChildSpec, Supervisor
+from zarkov.config import Settings
+
+log = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until a signal ends it; returns the exit code."""
+    options = parse_child(sys.argv[1:] if argv is None else argv).options
+    try:
+        resolved = load(options)
+        refuse_wide_binds(resolved)
+        logs.set_up(resolved.settings, "serve")
+        for warning in resolved.warnings:
+            log.warning("%s", warning)
+        return supervise(options, resolved.settings)
+    except Exception as error:  # noqa: BLE001  # the outermost frame: every error ends as one sentence
+        return report(error, verbose=options.verbose)
+
+
+def supervise(options: Options, settings: Settings) -> int:
+    """Run the children of these settings until a signal ends them; returns the exit code."""
+
+    def tell_ready() -> None:
+        ingest = settings.ingest
+        log.info(
+            "ready bson=%s json=%s publish=%s ack=%s data_dir=%s",
+            ingest.bson_bind_address,
+            ingest.json_bind_address,
+            ingest.publish_bind_address,
+            ingest.ack_bind_address,
+            settings.data_dir,
+        )
+        if settings.systemd_notify:
+            systemd.notify("READY=1\nSTATUS=Taking events")
+
+    def tell_stopping() -> None:
+        log.info("stopping drain_s=%.0f", settings.drain_s)
+        if settings.systemd_notify:
+            systemd.notify("STOPPING=1\nSTATUS=Syncing what was taken")
+
+    supervisor = Supervisor(
+        children(options), settings.restart_s_max, settings.drain_s, on_ready=tell_ready, on_stopping=tell_stopping
+    )
+    code = supervisor.run()
+    log.info("stopped exit=%d", code)
+    return code
+
+
+def children(options: Options) -> list[ChildSpec]:
+    """The processes of the server, in the order in which they start."""
+    return [ChildSpec("eventlog", "zarkov.cli.eventlog", tuple(options.argv()))]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

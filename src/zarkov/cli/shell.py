@@ -1,0 +1,78 @@
+"""`shell` and `script`: Python with `ZM`, `client` and the settings at hand."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from zarkov.cli.context import Zcmd, zcmd_of
+from zarkov.errors import ConfigError
+
+PANEL = "Ask"
+BANNER = """\
+Zarkov {version} on {data_dir}: ZM.event.m.find({{...}}).all()
+Here are ZM, client, settings. `from zarkov import client` works too.
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the family to zcmd."""
+    app.command(rich_help_panel=PANEL)(shell)
+    app.command(rich_help_panel=PANEL)(script)
+
+
+def shell(ctx: typer.Context) -> None:
+    """Ask in Python: IPython with `ZM`, `client` and `settings`.
+
+    Works on a terminal and with a program on standard input. Also while the server runs.
+
+    Example: [bold]echo 'print(ZM.event.m.find().count())' | zcmd shell[/bold]
+    """
+    from IPython import start_ipython
+    from traitlets.config import Config
+
+    from zarkov import __version__
+    from zarkov.cli.wiring import open_model
+
+    zcmd = zcmd_of(ctx)
+    config = Config()
+    config.TerminalIPythonApp.display_banner = False
+    config.TerminalInteractiveShell.confirm_exit = False
+    if not sys.stdin.isatty():
+        config.HistoryManager.enabled = False
+        config.TerminalInteractiveShell.colors = "nocolor"
+    with open_model(zcmd.settings) as model:
+        if sys.stdin.isatty():
+            print(BANNER.format(version=__version__, data_dir=zcmd.settings.data_dir))
+        start_ipython(argv=[], config=config, user_ns=_namespace(zcmd, model))  # type: ignore[no-untyped-call]
+
+
+def script(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(help="A Python file.")],
+    arguments: Annotated[list[str] | None, typer.Argument(help="Its arguments, as sys.argv[1:].")] = None,
+) -> None:
+    """Run a Python file with the names of the shell.
+
+    Example: [bold]zcmd -y development.yaml script count.py[/bold]
+    """
+    import runpy
+
+    from zarkov.cli.wiring import open_model
+
+    if not file.is_file():
+        raise ConfigError(f"{file} is not a file", hint="Name a Python file.")
+    zcmd = zcmd_of(ctx)
+    sys.argv = [str(file), *(arguments or ())]
+    sys.path.insert(0, str(file.resolve().parent))
+    with open_model(zcmd.settings) as model:
+        runpy.run_path(str(file), init_globals=_namespace(zcmd, model), run_name="__main__")
+
+
+def _namespace(zcmd: Zcmd, model: Any) -> dict[str, Any]:
+    from zarkov import client
+
+    return {"ZM": model, "client": client, "settings": zcmd.settings}

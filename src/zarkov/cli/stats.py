@@ -1,0 +1,86 @@
+"""`stats`: what a running server has done, or what the journal says when none runs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from zarkov.cli.context import zcmd_of
+from zarkov.cli.output import byte_size, print_facts, print_json
+from zarkov.cli.selection import AsJson
+from zarkov.config import Settings
+
+PANEL = "Look after"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to zcmd."""
+    app.command(rich_help_panel=PANEL)(stats)
+
+
+def stats(
+    ctx: typer.Context,
+    watch_s: Annotated[float | None, typer.Option("--watch", min=0.1, metavar="S", help="Again every S seconds.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the counters and timers of the running server; without one, what is in the journal.
+
+    docs/operations.md says what each of them means.
+
+    Example: [bold]zcmd stats --watch 1[/bold]
+    """
+    import time
+
+    settings = zcmd_of(ctx).settings
+    try:
+        while True:
+            _show(settings, as_json, clear=watch_s is not None)
+            if watch_s is None:
+                return
+            time.sleep(watch_s)
+    except KeyboardInterrupt:
+        return
+
+
+def _show(settings: Settings, as_json: bool, *, clear: bool) -> None:
+    facts = read(settings)
+    if as_json:
+        print_json(facts)
+        return
+    if clear:
+        print("\033[H\033[2J", end="")
+    print_facts((name, shown(name, value)) for name, value in facts.items())
+
+
+def read(settings: Settings) -> dict[str, Any]:
+    """The server's snapshot, or the journal's facts; `server` says which."""
+    from zarkov.cli.control import ask, is_running
+    from zarkov.cli.output import plain
+    from zarkov.cli.wiring import open_journal
+
+    if is_running(settings.control_path):
+        answer = ask(settings.control_path, "stats")
+        return {"server": "running", **answer}
+    with open_journal(settings) as journal:
+        return {"server": "not running", **plain(journal.info())}
+
+
+def shown(name: str, value: object) -> object:
+    """A metric as people read it: sizes and durations with their unit."""
+    if isinstance(value, dict) and "p50_s" in value:
+        parts = [f"{key.removesuffix('_s')} {_duration(value[key])}" for key in ("p50_s", "p90_s", "p99_s", "max_s")]
+        return f"{value['count']:,} x  " + "  ".join(parts)
+    if isinstance(value, float) and name.endswith("_s"):
+        return _duration(value)
+    if isinstance(value, int | float) and not isinstance(value, bool) and "bytes" in name:
+        return byte_size(value)
+    if isinstance(value, float):
+        return int(value) if value == int(value) else round(value, 3)
+    return value
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 0.001:
+        return f"{seconds * 1e6:.0f} us"
+    return f"{seconds * 1000:.2f} ms" if seconds < 1 else f"{seconds:,.1f} s"

@@ -1,0 +1,63 @@
+"""Moves messages between the outbox and its socket, without ever waiting."""
+
+from __future__ import annotations
+
+import zmq
+
+from zarkov.client.connection import Connection
+from zarkov.client.frames import parse
+from zarkov.client.outbox import Outbox
+from zarkov.errors import BadFrame
+
+
+class Pump:
+    """Not thread safe.
+
+    `exchange` ends with asking the socket for its events after the last send and getting "nothing to read". Only
+    then does the socket's file descriptor announce the next answer: it is edge-triggered.
+    """
+
+    def __init__(self, connection: Connection, outbox: Outbox) -> None:
+        self._connection, self._socket, self._outbox = connection, connection.socket, outbox
+        self.faults: list[BadFrame] = []
+        #: Something is due that the socket did not take: there is no connection.
+        self.is_blocked = False
+
+    def exchange(self, now: float) -> None:
+        """Send what is due and take every answer that is there.
+
+        A message that the socket does not take counts as sent and lost: it is due again after a new connection, or
+        after the silence.
+        """
+        for is_up in self._connection.changes():
+            if is_up:
+                self._outbox.connected(now)
+            else:
+                self._outbox.disconnected()
+        self._send(now)
+        while self._receive(now):
+            self._send(now)
+
+    def _send(self, now: float) -> None:
+        self.is_blocked = False
+        if self._outbox.wake_at() > now:
+            return
+        if not int(self._socket.get(zmq.EVENTS)) & zmq.POLLOUT:
+            self.is_blocked = True
+            return
+        while (message := self._outbox.next_message(now)) is not None:
+            try:
+                self._socket.send_multipart(message, zmq.NOBLOCK)
+            except zmq.Again:
+                self.is_blocked = True
+                return
+
+    def _receive(self, now: float) -> bool:
+        received = False
+        while int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
+            received = True
+            try:
+                self._outbox.answered(parse(self._socket.recv_multipart(zmq.NOBLOCK)), now)
+            except BadFrame as fault:
+                self.faults.append(fault)
+        return received

@@ -1,0 +1,177 @@
+"""ZarkovClient: what a program uses to send events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Protocol, Self, get_args
+
+from zarkov.client import lifecycle
+from zarkov.client.channel import AckLink
+from zarkov.client.frames import PRODUCER_BYTES_MAX
+from zarkov.client.limits import Limits, OnFull
+from zarkov.client.push import PushLink
+from zarkov.client.reporter import OnError, Reporter
+from zarkov.client.stats import ClientStats
+from zarkov.codec import encode
+from zarkov.errors import ConfigError, EventRefused
+from zarkov.event import EVENT_BYTES_MAX
+
+
+class Link(Protocol):
+    """A way to the server: PUSH, or the acknowledging channel."""
+
+    @property
+    def stats(self) -> ClientStats: ...
+    @property
+    def position(self) -> dict[str, int]: ...
+    def send(self, event: bytes) -> None: ...
+    def send_many(self, events: Iterable[bytes]) -> None: ...
+    def flush(self, timeout_s: float | None) -> None: ...
+    def close(self, timeout_s: float | None) -> None: ...
+    def forked(self) -> None: ...
+
+
+class ZarkovClient:
+    """Sends events to an event server. Thread safe; a context manager; survives a fork.
+
+        ZarkovClient("tcp://localhost:6543").event("nop", {"user": "ada"})               # fire and forget
+        with ZarkovClient("tcp://localhost:6546", ack=True) as client:                   # acknowledged
+            client.event("signup", {"user": "ada"}, {"plan": "free"})
+
+    Args:
+        addr: the server's `bson_bind_address` (6543), or with `ack` its `ack_bind_address` (6546).
+        ack: keep every event until the server has synced it, and send it again as needed; stored once.
+        producer: with `ack`, 1 to 64 bytes that name this sender over restarts, for one client at a time;
+            None: random. A forked child appends a suffix of its own.
+        batch_events_max, batch_bytes_max, linger_s: with `ack`, a batch is sent when one is reached.
+        queue_events_max, queue_bytes_max: what may wait in this process (bytes: only with `ack`).
+        on_full: what `event` does then: "block" for up to `timeout_s` (then QueueFull), "drop" and count, or "raise".
+        on_error: called with a Refusal for each event that is not stored, and with a ZarkovError for an answer that
+            cannot be read, from whichever thread read the answer. None: one warning in the log for each answer.
+        timeout_s: the longest wait of a blocked `event`, of `flush` and of `close`.
+    Raises: ConfigError.
+    """
+
+    def __init__(
+        self,
+        addr: str,
+        *,
+        ack: bool = False,
+        producer: bytes | None = None,
+        batch_events_max: int = 1000,
+        batch_bytes_max: int = 1024 * 1024,
+        linger_s: float = 0.005,
+        queue_events_max: int = 100_000,
+        queue_bytes_max: int = 64 * 1024 * 1024,
+        on_full: OnFull = "block",
+        on_error: OnError | None = None,
+        timeout_s: float = 30.0,
+    ) -> None:
+        limits = Limits(batch_events_max, batch_bytes_max, linger_s, queue_events_max, queue_bytes_max)
+        if on_full not in get_args(OnFull):
+            raise ConfigError(f"on_full={on_full!r} is unknown", hint="Use 'block', 'drop' or 'raise'.")
+        if producer is not None and not 1 <= len(producer) <= PRODUCER_BYTES_MAX:
+            raise ConfigError("producer must have 1 to 64 bytes", hint="Leave it out for a random one.")
+        self._link: Link
+        if ack:
+            reporter = Reporter(on_error)
+            self._link = AckLink(
+                addr, producer=producer, limits=limits, on_full=on_full, timeout_s=timeout_s, reporter=reporter
+            )
+        else:
+            self._link = PushLink(addr, limits=limits, on_full=on_full, timeout_s=timeout_s)
+        lifecycle.watch(self, self._link)
+
+    def event(self, type: str, context: dict[str, Any] | None = None, extra: Any = None) -> None:
+        """Send one event, stamped with the time of this call.
+
+        Args:   type: what happened; context: who and where; extra: anything BSON holds.
+        Raises: EventRefused: BSON cannot hold it, or it is too large; QueueFull; ClientClosed.
+        Durability: with `ack`, once `flush` or `close` returned; else unknown.
+        """
+        self._send({"timestamp": datetime.now(UTC), "type": type, "context": context or {}, "extra": extra})
+
+    def event_noval(self, type: str, context: dict[str, Any] | None = None, extra: Any = None) -> None:
+        """As `event`, but the server stores it without validation."""
+        self._command(
+            "event_noval", timestamp=datetime.now(UTC), type=type, context=context or {}, extra=extra
+        )
+
+    def _command(self, cmd: str, **kw: Any) -> None:
+        """Send `{"$command": cmd, ...}`, the fields exactly as given."""
+        self._send({"$command": cmd, **kw})
+
+    def send_encoded(self, events: Iterable[bytes]) -> None:
+        """Send events that are BSON already, each element one whole document; nothing is added or checked.
+
+        Raises: QueueFull, ClientClosed; the events before that were taken.
+        """
+        self._link.send_many(events)
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Wait until every event sent so far is acknowledged, at most `timeout` seconds (None: `timeout_s`).
+
+        Over PUSH it returns at once: nothing is ever acknowledged there.
+        Raises: NotAcknowledged: some are not acknowledged in time (they stay queued), or were refused since the last
+        flush (`retryable` is False then).
+        """
+        self._link.flush(timeout)
+
+    def close(self, timeout: float | None = None) -> None:
+        """Flush and end; what is still not acknowledged is reported to `on_error` and given up.
+
+        Over PUSH it waits, as long, for the queue to be on the network. Closing twice does nothing.
+        Raises: NotAcknowledged, as `flush`.
+        """
+        try:
+            self._link.close(timeout)
+        finally:
+            lifecycle.closed(self._link)
+
+    @property
+    def stats(self) -> ClientStats:
+        return self._link.stats
+
+    @property
+    def acknowledged(self) -> int:
+        """Events known to be synced."""
+        return self._link.stats.acknowledged
+
+    @property
+    def refused(self) -> int:
+        """Events the server answered it will not store."""
+        return self._link.stats.refused
+
+    @property
+    def dropped(self) -> int:
+        """Events not taken because the queue was full, with on_full="drop"."""
+        return self._link.stats.dropped
+
+    @property
+    def pending(self) -> int:
+        """Events taken and neither acknowledged nor refused yet."""
+        return self._link.stats.pending
+
+    @property
+    def position(self) -> dict[str, int]:
+        """Behind the last acknowledged event: `{journal id: offset}`; a reader there sees all of this client's."""
+        return self._link.position
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            lifecycle.close_logging_failure(self._link)
+
+    def _send(self, document: dict[str, Any]) -> None:
+        data = encode(document)
+        if len(data) > EVENT_BYTES_MAX:
+            raise EventRefused("too_large", f"the event has {len(data):,} bytes; {EVENT_BYTES_MAX:,} is the limit")
+        self._link.send(data)
