@@ -82,7 +82,10 @@ def event_server(settings: Settings) -> Iterator[EventServer]:
     Raises: JournalLocked: another server holds the data directory; OSError: an address is taken.
     """
     metrics = Metrics()
-    with hold(settings) as held, Committer(held.writer, held.rejected, settings=settings.log, metrics=metrics) as committer:
+    with (
+        hold(settings) as held,
+        Committer(held.writer, held.rejected, settings=settings.log, metrics=metrics) as committer,
+    ):
         with EventServer(
             settings.ingest,
             committer,

@@ -40,7 +40,7 @@ def line(document: Mapping[str, Any], *, colour: bool) -> str:
     rest = {key: value for key, value in document.items() if key not in _FIELDS_SHOWN}
     parts = [
         _paint(when, "2", colour),
-        _paint(_clean(str(document.get("type"))).ljust(_TYPE_WIDTH), "1;36", colour),
+        _paint(clean(str(document.get("type"))).ljust(_TYPE_WIDTH), "1;36", colour),
         _pairs(context, colour) if isinstance(context, Mapping) else _value(context),
     ]
     if document.get("extra") is not None:
@@ -52,17 +52,18 @@ def line(document: Mapping[str, Any], *, colour: bool) -> str:
 
 
 def _pairs(values: Mapping[str, Any], colour: bool) -> str:
-    return " ".join(f"{_paint(_clean(key), '2', colour)}={_value(value)}" for key, value in values.items())
+    return " ".join(f"{_paint(clean(key), '2', colour)}={_value(value)}" for key, value in values.items())
 
 
 def _value(value: object) -> str:
     if isinstance(value, str) and value and not any(c in value for c in ' "=\n\t'):
-        return _clean(value)
+        return clean(value)
     text = to_json({"": value})
-    return _clean(text[len('{"": ') : -1])
+    return clean(text[len('{"": ') : -1])
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
+    """Text that cannot steer the terminal: what is not printable is escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 

@@ -38,7 +38,9 @@ def find(
     skip: Annotated[int, typer.Option(min=0, help="Leave out the first of them.")] = 0,
     limit: Annotated[
         int | None,
-        typer.Option("--limit", "-n", min=0, help=f"At most so many, 0 for all (default {LINES_SHOWN}; --json: all)."),
+        typer.Option(
+            "--limit", "-n", min=0, help=f"At most so many, 0 for all (default {LINES_SHOWN}; --json: all)."
+        ),
     ] = None,
     count: Annotated[bool, typer.Option("--count", "-c", help="Print only how many.")] = False,
     as_json: AsLines = False,

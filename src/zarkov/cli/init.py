@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
+from zarkov.cli.ask import agreed
 from zarkov.cli.context import zcmd_of
-from zarkov.cli.output import EXIT_FAILED
+from zarkov.cli.output import EXIT_FAILED, warn
+from zarkov.config import Settings
 from zarkov.errors import ConfigError
 
 PANEL = "Set up"
@@ -41,24 +43,27 @@ def init(
         _write_config(path or DEFAULT_FILE)
         return
     if path is not None:
-        raise ConfigError(f"init takes no path without --config, not {path}", hint="zcmd init --config PATH writes one.")
+        raise ConfigError(
+            f"init takes no path without --config, not {path}", hint="zcmd init --config PATH writes one."
+        )
     settings = zcmd_of(ctx).settings
-    if not yes and not _agreed(f"Drop all events, rejected events and documents in {settings.data_dir}? [y/N] "):
+    if not yes and not agreed(f"Drop all events, rejected events and documents in {settings.data_dir}? [y/N] "):
         print("Nothing was dropped.", file=sys.stderr)
         raise typer.Exit(EXIT_FAILED)
-    from zarkov.cli.upkeep import drop_database
-
-    dropped = drop_database(settings)
-    print(f"Dropped {dropped:,} events and every document in {settings.data_dir}.")
+    _drop(settings)
+    print(f"Dropped all events, rejected events and documents in {settings.data_dir}.")
 
 
-def _agreed(question: str) -> bool:
-    """Ask on standard output, read the answer from standard input; only y or yes agrees."""
-    print(question, end="", flush=True)
-    answer = sys.stdin.readline()
-    if not sys.stdin.isatty():
-        print(answer.strip())
-    return answer.strip().lower() in ("y", "yes")
+def _drop(settings: Settings) -> None:
+    """Events and rejected events first, through whoever holds the journal; then the documents."""
+    from zarkov.cli.operations import perform
+    from zarkov.cli.wiring import open_store
+
+    answer = perform(settings, "init")
+    if not answer["removed"]:
+        warn("some events are still waited for by a reader and are dropped behind it")
+    with open_store(settings) as store:
+        store.drop_database()
 
 
 def _write_config(path: Path) -> None:

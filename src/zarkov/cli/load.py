@@ -52,7 +52,9 @@ class Load:
         Raises: what the first client that failed raised.
         """
         threads = [
-            threading.Thread(target=sender.run, args=(self._uri, self._ack), name=f"perftest-{sender.index}", daemon=True)
+            threading.Thread(
+                target=sender.run, args=(self._uri, self._ack), name=f"perftest-{sender.index}", daemon=True
+            )
             for sender in self._senders
         ]
         began = time.perf_counter()
@@ -115,7 +117,9 @@ class _Sender:
         if not ack:
             return
         stats, now = client.stats, time.perf_counter()
-        for _ in range(min(stats.acknowledged + stats.refused - self.acknowledged - self.refused, len(self._waiting))):
+        for _ in range(
+            min(stats.acknowledged + stats.refused - self.acknowledged - self.refused, len(self._waiting))
+        ):
             self.latency.observe(now - self._waiting.popleft())
         self.acknowledged, self.refused = stats.acknowledged, stats.refused
 

@@ -37,14 +37,24 @@ class Held:
 
 
 def perform(settings: Settings, name: str, **arguments: object) -> Arguments:
-    """Run one operation, in the running server or here; returns its answer.
+    """Run one of OPERATIONS, in the running server or here; returns its answer.
 
     Raises: JournalLocked: a server is starting or stopping; what the operation raises.
     """
     if is_running(settings.control_path):
         return ask(settings.control_path, name, timeout_s=600.0, **arguments)
     with hold(settings) as held:
-        return ALONE[name](held, dict(arguments))
+        return OPERATIONS[name](held, dict(arguments))
+
+
+@contextmanager
+def taker(settings: Settings) -> Iterator[Callable[[Arguments], Arguments]]:
+    """The operation `take`, ready to be called many times: by the running server, or here."""
+    if is_running(settings.control_path):
+        yield lambda arguments: ask(settings.control_path, "take", timeout_s=600.0, **arguments)
+        return
+    with hold(settings) as held:
+        yield lambda arguments: take(held, arguments)
 
 
 @contextmanager
@@ -95,8 +105,6 @@ OPERATIONS: dict[str, Callable[[Held, Arguments], Arguments]] = {
     "drop_generation": drop_generation,
     "init": drop_all,
 }
-# What is done here only when no server runs: a running one has its own.
-ALONE = {**OPERATIONS, "take": take}
 
 
 def _take_in(settings: Settings, arguments: Arguments) -> Taken:

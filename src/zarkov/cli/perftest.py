@@ -48,7 +48,10 @@ def perftest(
     if as_json:
         print_json(facts)
     else:
-        print_facts((name.removesuffix("_s") if name.startswith("latency") else name, _shown(name, value)) for name, value in facts.items())
+        print_facts(
+            (name.removesuffix("_s") if name.startswith("latency") else name, _shown(name, value))
+            for name, value in facts.items()
+        )
     if result.refused:
         raise typer.Exit(EXIT_FAILED)
 

@@ -7,14 +7,14 @@ again, it is stored twice unless it carries its `_id`.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bson import ObjectId
 
-from zarkov.codec import decode_all, documents_from_json
+from zarkov.batch import Rejection
+from zarkov.codec import decode_all, documents_from_json, split
 from zarkov.errors import EventRefused
 from zarkov.journal.rejected import Kept, RejectedStore
 
@@ -34,57 +34,75 @@ class Replayed:
     codes: dict[str, int] = field(default_factory=dict)
 
 
-def pages(rejected: RejectedStore, ids: Iterable[int] | None) -> Iterator[list[Kept]]:
-    """The rejected events with these ids, or all that are there now, in pages."""
-    if ids is not None:
-        yield [kept for each in ids if (kept := rejected.get(each)) is not None]
-        return
-    after = 0
-    newest = _newest_id(rejected)
-    while page := [kept for kept in rejected.list(PAGE, after) if kept.id <= newest]:
-        yield page
-        after = page[-1].id
-
-
 def replay(
     rejected: RejectedStore,
     ids: Iterable[int] | None,
     take: Take,
     is_stored: Callable[[bytes], bool],
     progress: Callable[[int], None],
+    *,
+    until_ms: int,
 ) -> Replayed:
-    """Try again; `is_stored` tells whether an event with this `_id` (12 bytes) is in the journal."""
+    """Try the rejections with these ids again, or all that were kept until then.
+
+    Args: is_stored: tells whether an event with this `_id` (12 bytes) is in the journal.
+    """
     result = Replayed()
-    for page in pages(rejected, ids):
+    for page in _pages(rejected, ids, until_ms):
         gone: list[int] = []
         for kept in page:
-            if _try(kept, take, is_stored, result):
+            if _try(kept, rejected, take, is_stored, result):
                 gone.append(kept.id)
             progress(1)
         rejected.delete(gone)
     return result
 
 
-def _try(kept: Kept, take: Take, is_stored: Callable[[bytes], bool], result: Replayed) -> bool:
-    """One rejection; True when it may leave."""
-    data, form = kept.rejection.data, form_of(kept)
-    if any(is_stored(oid) for oid in _ids_of(data, form)):
-        result.known += 1
-        return True
-    answer = take(data, form)
-    result.stored += answer["count"]
-    refused = answer["refused"]
-    if not refused:
-        return True
-    result.refused += 1
-    code = str(refused[0]["code"])
-    result.codes[code] = result.codes.get(code, 0) + 1
-    return False
-
-
-def form_of(kept: Kept) -> str:
+def form_of(rejection: Rejection) -> str:
     """Whether the bytes came as BSON or as JSON."""
-    return "json" if "json" in kept.rejection.source else "bson"
+    return "json" if "json" in rejection.source else "bson"
+
+
+def _pages(rejected: RejectedStore, ids: Iterable[int] | None, until_ms: int) -> Iterator[list[Kept]]:
+    if ids is not None:
+        yield [kept for each in ids if (kept := rejected.get(each)) is not None]
+        return
+    after = 0
+    while page := rejected.list(PAGE, after):
+        yield [kept for kept in page if kept.rejection.at_ms <= until_ms]
+        after = page[-1].id
+
+
+def _try(
+    kept: Kept, rejected: RejectedStore, take: Take, is_stored: Callable[[bytes], bool], result: Replayed
+) -> bool:
+    """One rejection; True when it may leave. Of several events in one, those refused again are kept by themselves."""
+    form = form_of(kept.rejection)
+    parts = _events_of(kept.rejection.data, form)
+    again: list[Rejection] = []
+    for data in parts:
+        if any(is_stored(oid) for oid in _ids_of(data, form)):
+            result.known += 1
+            continue
+        answer = take(data, form)
+        result.stored += answer["count"]
+        for one in answer["refused"]:
+            again.append(replace(kept.rejection, code=str(one["code"]), reason=str(one["reason"]), data=data))
+    for one in again:
+        result.refused += 1
+        result.codes[one.code] = result.codes.get(one.code, 0) + 1
+    if again and len(again) < len(parts):
+        rejected.add(again)
+        return True
+    return not again
+
+
+def _events_of(data: bytes, form: str) -> list[bytes]:
+    """The single events in the bytes; the bytes as they are where they cannot be told apart."""
+    try:
+        return [text for _, text in documents_from_json(data)] if form == "json" else split(data) or [data]
+    except EventRefused:
+        return [data]
 
 
 def _ids_of(data: bytes, form: str) -> list[bytes]:
@@ -97,11 +115,3 @@ def _ids_of(data: bytes, form: str) -> list[bytes]:
     except EventRefused:
         return []
     return [found.binary for document in documents if isinstance(found := document.get("_id"), ObjectId)]
-
-
-def _newest_id(rejected: RejectedStore) -> int:
-    """An id that every rejection of this moment is not beyond; those that come later are left alone."""
-    newest = after = 0
-    while page := rejected.list(PAGE, after):
-        newest = after = page[-1].id
-    return newest

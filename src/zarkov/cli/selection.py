@@ -21,7 +21,8 @@ Where = Annotated[
     ),
 ]
 Since = Annotated[
-    str | None, typer.Option("--from", metavar="TIME", help="From this time on (UTC): 2011-07-20, 2h ago as 2h, today.")
+    str | None,
+    typer.Option("--from", metavar="TIME", help="From this time on (UTC): 2011-07-20, 2h ago as 2h, today."),
 ]
 Until = Annotated[str | None, typer.Option("--to", metavar="TIME", help="Before this time (UTC).")]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]

@@ -21,7 +21,9 @@ def register(app: typer.Typer) -> None:
 
 def stats(
     ctx: typer.Context,
-    watch_s: Annotated[float | None, typer.Option("--watch", min=0.1, metavar="S", help="Again every S seconds.")] = None,
+    watch_s: Annotated[
+        float | None, typer.Option("--watch", min=0.1, metavar="S", help="Again every S seconds.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the counters and timers of the running server; without one, what is in the journal.

@@ -130,6 +130,11 @@ class Catalog:
             raise
 
     @property
+    def connection(self) -> apsw.Connection:
+        """For checks of the file."""
+        return self._connection
+
+    @property
     def first_offset(self) -> int:
         """Everything before this offset was dropped."""
         return int(self._meta("first_offset", 0))

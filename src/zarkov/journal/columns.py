@@ -42,9 +42,13 @@ _OPTIONS = json_util.JSONOptions(json_mode=json_util.JSONMode.RELAXED, tz_aware=
 
 def to_batch(chunk: Chunk, paths: Sequence[str]) -> pyarrow.RecordBatch:
     """The named fields of a chunk's events. Raises: JournalCorrupt."""
-    documents = chunk.documents()
-    arrays = [pyarrow.array(chunk.offsets(), pyarrow.int64(), size=len(documents))]
-    arrays.extend(column(_values(documents, path)) for path in paths)
+    offsets: list[int] = []
+    columns: list[list[Any]] = [[] for _ in paths]
+    for first, events in chunk.decoded():
+        offsets.extend(range(first, first + len(events)))
+        for values, path in zip(columns, paths, strict=True):
+            values.extend(_values(events, path))
+    arrays = [pyarrow.array(offsets, pyarrow.int64()), *map(column, columns)]
     return pyarrow.RecordBatch.from_arrays(arrays, names=["offset", *paths])
 
 

@@ -26,6 +26,9 @@ FORMAT = 1
 #: "ZKJ1", in the SQLite header: lets `file` and an operator tell what this is.
 APPLICATION_ID = 0x5A4B4A31
 
+#: Beyond every offset: the largest integer of SQLite.
+OFFSET_MAX = 2**63 - 1
+
 CODEC_RAW = 0  # the BSON itself
 CODEC_ZSTD = 1  # one zstd frame
 CODEC_GONE = 2  # no data: every offset is a gap (lost to damage, or erased)

@@ -53,7 +53,7 @@ def open_for_writing(directory: Path, settings: JournalSettings, now_ms: int, vf
     """
     catalog = _open_catalog(directory, now_ms)
     try:
-        _finish_interrupted(directory, catalog)
+        finish_interrupted(directory, catalog)
         windows = ProducerWindows(settings.window_max, settings.producers_max)
         active = _open_active(directory, catalog, windows, settings, now_ms, vfs)
     except BaseException:
@@ -93,7 +93,8 @@ def _open_catalog(directory: Path, now_ms: int) -> Catalog:
     return Catalog.create(directory, identity(), now_ms)
 
 
-def _finish_interrupted(directory: Path, catalog: Catalog) -> None:
+def finish_interrupted(directory: Path, catalog: Catalog) -> None:
+    """Finish the repair and the retention that a crash interrupted."""
     for copy in directory.glob(f"*{BUILDING_SUFFIX}"):
         place = copy.with_name(copy.name.removesuffix(BUILDING_SUFFIX) + ".segment")
         # A repair moves the original away only once its copy is complete and synced.
@@ -128,7 +129,7 @@ def _open_active(
                 raise JournalCorrupt(f"the WAL of {last.path.name} is damaged before its last {lost} commits")
         except JournalCorrupt as damage:
             set_aside(catalog, last.path, last.first_offset, str(damage), now_ms)
-            remembered = windows.load(_salvage([*segments, last]))
+            remembered = windows.load(salvage([*segments, last]))
             return begin_segment(directory, catalog, catalog.reserved, remembered, settings, now_ms, vfs)
         if active is not None:
             _load_windows(active, windows, settings.window_max)
@@ -149,7 +150,7 @@ def _load_windows(active: Segment, windows: ProducerWindows, window_max: int) ->
         execute("UPDATE meta SET value = ? WHERE key = 'window_max'", (window_max,))
 
 
-def _salvage(segments: list[SegmentFile]) -> list[Remembered]:
+def salvage(segments: list[SegmentFile]) -> list[Remembered]:
     """The producers' batches as far as they can be read, from the newest segment that still knows them."""
     for segment in reversed(segments):
         try:

@@ -24,6 +24,7 @@ from zarkov.journal.catalog import Generation
 from zarkov.journal.chunk import Chunk
 from zarkov.journal.directory import SegmentFile
 from zarkov.journal.format import ChunkHeader, ChunkRow, decode_gaps, present
+from zarkov.journal.info import JournalInfo, collect_info
 from zarkov.journal.segment_reader import CorruptChunk
 from zarkov.journal.segments import Segments
 from zarkov.journal.selection import EVERYTHING, Selection
@@ -197,6 +198,10 @@ class Journal:
         stop = self._check(start, None if position_to is None else position_to.get(self.journal_id))
         chunks = self._chunks(start, stop, where or EVERYTHING, newest_first=False)
         return (to_batch(chunk, paths) for chunk in chunks)
+
+    def info(self) -> JournalInfo:
+        """The journal's segments, generations, readers and sizes, as of now."""
+        return collect_info(self.directory, self._segments)
 
     def close(self) -> None:
         """Close every file. What is being iterated fails."""

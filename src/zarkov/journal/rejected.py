@@ -225,7 +225,7 @@ def _open_sound(path: Path, vfs: str | None) -> apsw.Connection:
         if _format_of(connection) == 0:
             connection.execute(f"BEGIN IMMEDIATE; {_SCHEMA}; COMMIT")
         _require_format(connection, path)
-        found = str(connection.pragma("quick_check(1)"))
+        found = str(connection.pragma("quick_check", 1))
         if found != "ok":
             raise JournalCorrupt(f"{path} is damaged: {found}")
     except apsw.Error as error:

@@ -18,13 +18,13 @@ import apsw
 from zarkov.errors import JournalCorrupt, JournalVersion
 from zarkov.journal.database import connect
 from zarkov.journal.directory import SegmentFile
-from zarkov.journal.format import FORMAT, HEADER_COLUMNS, ChunkHeader, ChunkRow, check, header_is_sound
+from zarkov.journal.format import FORMAT, HEADER_COLUMNS, OFFSET_MAX, ChunkHeader, ChunkRow, check, header_is_sound
 from zarkov.journal.selection import Selection
 
 #: Headers read in one transaction; data is read a chunk at a time.
 BATCH_HEADERS = 128
 
-_DAMAGE = (apsw.CorruptError, apsw.NotADBError, apsw.IOError, apsw.MismatchError)
+_DAMAGE = (apsw.CorruptError, apsw.NotADBError, apsw.IOError, apsw.CantOpenError, apsw.MismatchError, apsw.SQLError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,27 +38,33 @@ class CorruptChunk:
 
 
 class SegmentReader:
-    """A segment, open for reading. Not thread-safe. Raises: JournalCorrupt: it is no segment that can be read."""
+    """A segment, open for reading. Not thread-safe.
+
+    Raises: JournalCorrupt: it is no segment that can be read. JournalVersion: a newer Zarkov wrote it.
+    """
 
     def __init__(self, file: SegmentFile) -> None:
         self.file = file
         try:
             self._connection = connect(file.path, "read")
+            found = self._connection.pragma("user_version")
         except apsw.Error as error:
             raise JournalCorrupt(f"{file.path.name} cannot be opened: {error}") from error
+        if found > FORMAT:
+            raise JournalVersion(f"{file.path.name} has format {found}; this version reads up to {FORMAT}")
+
+    @property
+    def connection(self) -> apsw.Connection:
+        """For what is not a chunk."""
+        return self._connection
 
     @property
     def is_ready(self) -> bool:
         """False while the writer is making the segment: it then holds nothing. Raises: JournalCorrupt."""
         try:
-            if not self._connection.table_exists("main", "chunk"):
-                return False
-            found = self._connection.pragma("user_version")
+            return self._connection.table_exists("main", "chunk")
         except apsw.Error as error:
             raise JournalCorrupt(f"{self.file.path.name} cannot be read: {error}") from error
-        if found > FORMAT:
-            raise JournalVersion(f"{self.file.path.name} has format {found}; this version reads up to {FORMAT}")
-        return True
 
     @property
     def next_offset(self) -> int:
@@ -68,7 +74,7 @@ class SegmentReader:
                 if header_is_sound(header):
                     return header.stop
         except _DAMAGE:
-            sound = [part.stop for part in self.headers(0, 2**63 - 1) if isinstance(part, ChunkHeader)]
+            sound = [part.stop for part in self.headers(0, OFFSET_MAX) if isinstance(part, ChunkHeader)]
             return sound[-1] if sound else self.file.first_offset
         return self.file.first_offset
 

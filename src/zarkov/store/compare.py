@@ -85,6 +85,11 @@ def rank(value: Any) -> int:
 
 def sort_key(value: Any) -> Key:
     """The value as nested tuples that order, compare equal and hash as BSON orders and compares the value."""
+    kind = type(value)
+    if kind is str:
+        return STRING, value
+    if kind is int:
+        return NUMBER, (1, value)
     place = rank(value)
     if place == STRING:
         return STRING, str(value)
@@ -122,6 +127,8 @@ def order_key(values: list[Any], *, descending: bool) -> Key:
 
     An array counts as its lowest element ascending and as its highest descending; an empty one comes before null.
     """
+    if len(values) == 1 and type(values[0]) is not list:
+        return sort_key(values[0])
     keys: list[Key] = []
     for value in values:
         if type(value) is not list:

@@ -80,21 +80,14 @@ class EventChunk(Protocol):
         """The BSON of the part's events, concatenated."""
 
 
-class EventGeneration(Protocol):
-    """A named range of offsets."""
-
-    @property
-    def name(self) -> str: ...
-
-
 class EventReader(Protocol):
     """The journal as the store reads it; any number of threads and processes at once, while a writer runs."""
 
     def range_of(self, name: str) -> OffsetRange:
         """The offsets of a generation: `event`, `event.0` ... Raises: JournalError: there is none of that name."""
 
-    def generations(self) -> Sequence[EventGeneration]:
-        """The generations that have not been dropped."""
+    def generation_names(self) -> list[str]:
+        """The generations that have not been dropped: `event`, then `event.0` ..."""
 
     def chunks(
         self,

@@ -3,8 +3,8 @@
 How a query is read:
 
 - The filter's bounds on `timestamp`, `type` and `_id` go to the journal, which passes over whole chunks by them.
-- What is left is decoded a chunk at a time. A chunk in which everything matches is not filtered, and when only its
-  number matters (`count`, `skip`) not decoded either.
+- What is left is decoded a few hundred events at a time. A chunk in which everything matches is not filtered, and
+  when only its number matters (`count`, `skip`) not decoded either.
 - A limit without a sort stops at the last document wanted.
 - A sort with a limit keeps the best so many. When it begins with `timestamp` or `_id` the chunks are read from the
   end at which the best are likely, and as soon as there are enough the last one kept bounds what is still read:
@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, NoReturn
 
 from bson import ObjectId
@@ -26,7 +26,7 @@ from bson.datetime_ms import DatetimeMS
 
 from zarkov import codec
 from zarkov.batch import epoch_ms
-from zarkov.errors import AppendOnly, JournalError
+from zarkov.errors import AppendOnly
 from zarkov.event import Document
 from zarkov.position import OffsetRange
 from zarkov.store.bounds import Bounds, bounds_of
@@ -142,13 +142,7 @@ class EventCollection:
         return _Plan(self._span(), compile_node(node), bounds_of(node))
 
     def _span(self) -> OffsetRange:
-        if any(generation.name == self.name for generation in self._reader.generations()):
-            try:
-                return self._reader.range_of(self.name)
-            except JournalError:
-                # A rotation or retention renamed or removed the generation just now.
-                return OffsetRange(0, 0)
-        return OffsetRange(0, 0)
+        return self._reader.range_of(self.name) if self.name in self._reader.generation_names() else OffsetRange(0, 0)
 
     def _chunks(self, span: OffsetRange, bounds: Bounds, newest_first: bool = False) -> Iterator[EventChunk]:
         if not span.count:
@@ -164,12 +158,15 @@ class EventCollection:
             newest_first=newest_first,
         )
 
-    def _matches(self, chunk: EventChunk, plan: _Plan) -> list[Document]:
+    def _matches(self, chunk: EventChunk, plan: _Plan) -> Iterator[list[Document]]:
+        """The matches in a chunk, a run at a time."""
         whole = plan.bounds.covers(chunk.header.summary)
         return matching(chunk.documents_bytes(), chunk.count, None if whole else plan.match, plan.bounds.needles)
 
     def _count_in(self, chunk: EventChunk, plan: _Plan) -> int:
-        return chunk.count if plan.bounds.covers(chunk.header.summary) else len(self._matches(chunk, plan))
+        if plan.bounds.covers(chunk.header.summary):
+            return chunk.count
+        return sum(len(run) for run in self._matches(chunk, plan))
 
     def _by_id(self, oid: bytes, query: Query) -> Document | None:
         plan, found = self._plan(query.filter), self._reader.find_id(oid)
@@ -187,14 +184,13 @@ class EventCollection:
             if skip and skip >= chunk.count and plan.bounds.covers(chunk.header.summary):
                 skip -= chunk.count
                 continue
-            found = self._matches(chunk, plan)
-            if newest_first:
-                found.reverse()
-            taken = found[skip : skip + left if limit else None]
-            skip, left = max(skip - len(found), 0), left - len(taken)
-            yield from taken
-            if limit and not left:
-                return
+            runs = self._matches(chunk, plan)
+            for run in _reversed(runs) if newest_first else runs:
+                taken = run[skip : skip + left if limit else None]
+                skip, left = max(skip - len(run), 0), left - len(taken)
+                yield from taken
+                if limit and not left:
+                    return
 
     def _sorted(self, plan: _Plan, sort: Sort, skip: int, limit: int) -> Iterator[Document]:
         best = Best(sort, skip + limit if limit else 0)
@@ -204,7 +200,7 @@ class EventCollection:
         while narrowed:
             narrowed = False
             for chunk in self._chunks(span, bounds, newest_first):
-                found = self._matches(chunk, plan)
+                found = list(chain.from_iterable(self._matches(chunk, plan)))
                 if newest_first:
                     best.add_before(found)
                     span = OffsetRange(span.first, chunk.first_offset - span.first)
@@ -216,6 +212,10 @@ class EventCollection:
                     bounds, narrowed = narrower, True
                     break
         return islice(best.documents(), skip, None)
+
+
+def _reversed(runs: Iterator[list[Document]]) -> Iterator[list[Document]]:
+    return ([*reversed(run)] for run in reversed(list(runs)))
 
 
 def _beating(worst: Document | None, field: str, direction: int) -> Bounds:

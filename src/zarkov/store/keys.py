@@ -44,6 +44,7 @@ KEY_BYTES_MAX = 8_192
 _double = struct.Struct(">d")
 _uint64 = struct.Struct(">Q")
 _SIGN = 1 << 63
+_RANGED = ("$eq", "$in", "$gt", "$gte", "$lt", "$lte")
 _LEFT = {-1: b"\x01", 0: b"\x02", 1: b"\x03"}  # what is left of a number beside its double: less, none, more
 
 
@@ -83,20 +84,20 @@ def key_range(node: Node) -> KeyRange:
 
 
 def _range_of(test: Test) -> KeyRange:
-    value = test.operand
-    if test.operator not in ("$eq", "$gt", "$gte", "$lt", "$lte") or not _is_scalar(value) or is_nan(value):
+    values = test.operand if test.operator == "$in" else (test.operand,)
+    if test.operator not in _RANGED or not values or not all(_is_scalar(value) for value in values):
         return KeyRange()
-    place, key = rank(value), id_key(value)
-    after = key + b"\x00"
-    if test.operator == "$eq":
-        return KeyRange(key, after)
+    keys = sorted(_encode(value) for value in values)
+    place, after = keys[0][0], keys[-1] + b"\x00"
+    if test.operator in ("$eq", "$in"):
+        return KeyRange(keys[0], after)
     if test.operator in ("$gt", "$gte"):
-        return KeyRange(key if test.operator == "$gte" else after, bytes([place + 1]))
-    return KeyRange(bytes([place]), key if test.operator == "$lt" else after)
+        return KeyRange(keys[0] if test.operator == "$gte" else after, bytes([place + 1]))
+    return KeyRange(bytes([place]), keys[0] if test.operator == "$lt" else after)
 
 
 def _is_scalar(value: Any) -> bool:
-    return isinstance(value, bool | int | float | str | ObjectId | datetime)
+    return isinstance(value, bool | int | float | str | ObjectId | datetime) and not is_nan(value)
 
 
 def _encode(value: Any) -> bytes:

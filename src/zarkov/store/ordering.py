@@ -26,7 +26,7 @@ NATURAL = "$natural"
 
 
 class _Descending:
-    """A key that orders the other way round."""
+    """A key that orders the other way round: for sorts that go both ways."""
 
     __slots__ = ("key",)
 
@@ -63,18 +63,23 @@ def parse_sort(key: Any, direction: int | None = None) -> Sort:
     return tuple((name, int(way)) for name, way in pairs)
 
 
-def sort_key_of(sort: Sort) -> SortKey:
-    """A function from a document to the key that it is sorted by."""
+def sort_key_of(sort: Sort) -> tuple[SortKey, bool]:
+    """A function from a document to the key that it is sorted by, and whether the highest key comes first."""
     fields = [(parts_of(name), way < 0) for name, way in sort]
-
-    def one(document: Document, path: tuple[str, ...], descending: bool) -> Any:
-        key = order_key(values_at(document, path, elements=False), descending=descending)
-        return _Descending(key) if descending else key
-
+    reverse = all(descending for _, descending in fields)
     if len(fields) == 1:
-        path, descending = fields[0]
-        return lambda document: one(document, path, descending)
-    return lambda document: tuple(one(document, path, descending) for path, descending in fields)
+        path, _ = fields[0]
+        return lambda document: _key_at(document, path, reverse), reverse
+
+    def key(document: Document) -> Any:
+        keys = [(_key_at(document, path, descending), descending) for path, descending in fields]
+        return tuple(_Descending(key) if descending and not reverse else key for key, descending in keys)
+
+    return key, reverse
+
+
+def _key_at(document: Document, path: tuple[str, ...], descending: bool) -> Any:
+    return order_key(values_at(document, path, elements=False), descending=descending)
 
 
 class Best:
@@ -84,7 +89,7 @@ class Best:
     """
 
     def __init__(self, sort: Sort, count: int) -> None:
-        self._key_of = sort_key_of(sort)
+        self._key_of, self._reverse = sort_key_of(sort)
         self._count = count
         self._kept: list[tuple[Any, Document]] = []
         if count > SORT_COUNT_MAX:
@@ -108,7 +113,7 @@ class Best:
     def documents(self) -> Iterator[Document]:
         """What was kept, best first."""
         if not self._count:
-            self._kept.sort(key=itemgetter(0))
+            self._kept.sort(key=itemgetter(0), reverse=self._reverse)
         return (document for _, document in self._kept)
 
     def _keyed(self, documents: Iterable[Document]) -> list[tuple[Any, Document]]:
@@ -116,7 +121,8 @@ class Best:
 
     def _trim(self) -> None:
         if self._count:
-            self._kept = heapq.nsmallest(self._count, self._kept, key=itemgetter(0))
+            best = heapq.nlargest if self._reverse else heapq.nsmallest
+            self._kept = best(self._count, self._kept, key=itemgetter(0))
         elif len(self._kept) > SORT_COUNT_MAX:
             raise StoreFailed(
                 f"the sort would hold more than {SORT_COUNT_MAX:,} documents",
