@@ -57,17 +57,11 @@ def read(sizes: Sizes) -> Sample:
         count = sum(1 for _offset, _document in journal.read(0))
         read_s = time.perf_counter() - at
         floor_s = (floor_s + plain_decode(events)) / 2
-        at = time.perf_counter()
-        for chunk in journal.chunks(0):
-            codec.decode_all(chunk.documents_bytes())
-        chunks_s = time.perf_counter() - at
         span = time.perf_counter() - began
         other = max(0.0, common.busy() - busy - (common.own_cpu() - own)) / span
     if count != len(events):
         raise AssertionError(f"{count} events were read, and not {len(events)}")
-    values = {"rate": count / read_s, "floor_rate": count / floor_s, "chunks_rate": count / chunks_s}
-    notes = (f"a chunk at a time with codec.decode_all: {values['chunks_rate']:,.0f} events/s",)
-    return Sample(values, pace, other, notes=notes)
+    return Sample({"rate": count / read_s, "floor_rate": count / floor_s}, pace, other)
 
 
 def disk_shape(sizes: Sizes) -> Sample:

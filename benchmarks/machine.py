@@ -19,7 +19,7 @@ def facts() -> Iterator[str]:
     system = f"{platform.system()} {platform.release()}"
     yield f"{os.cpu_count()} cores ({_cpu_model()}), {_memory_gib():.0f} GiB; {system}"
     yield f"Python {platform.python_version()}; " + ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
-    yield "Client and server share all cores, over loopback; every server syncs before it answers"
+    yield "Client and server share the cores, over loopback; Zarkov and the peers answer after the sync"
 
 
 def _version(name: str) -> str:

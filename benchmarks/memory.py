@@ -1,6 +1,5 @@
 """Zarkov's rows about memory: an idle `serve`, and the growth during a long ingest."""
 
-import threading
 import time
 from statistics import median
 
@@ -12,7 +11,7 @@ from benchmarks.timing import Sample
 from zarkov.client import ZarkovClient
 
 IDLE_S = 5.0
-SAMPLE_S = 0.25
+SAMPLES = 200
 FLUSH_S_MAX = 1800.0
 
 
@@ -34,35 +33,22 @@ def growth(sizes: Sizes) -> Sample:
     common = peer_module("common")
     pace = common.calibrate()
     base = dataset.encoded(min(dataset.BASE_COUNT, sizes.growth // 10))
-    samples: list[tuple[int, float]] = []  # events sent so far, PSS in MB
-    sent, over = 0, threading.Event()
+    step = sizes.growth // SAMPLES
+    samples: list[float] = []  # PSS in MB after each step
     with EventServer() as server:
-
-        def watch() -> None:
-            while not over.wait(SAMPLE_S):
-                samples.append((sent, server.pss_mb()))
-
         started_mb = server.pss_mb()
-        watcher = threading.Thread(target=watch)
-        watcher.start()
-        try:
-            with ZarkovClient(server.address["ack_bind_address"], ack=True) as client:
-                for part in dataset.renumbered(base, sizes.growth):
-                    client.send_encoded(part)
-                    sent += len(part)
-                client.flush(FLUSH_S_MAX)
-        finally:
-            over.set()
-            watcher.join()
+        with ZarkovClient(server.address["ack_bind_address"], ack=True) as client:
+            for part in dataset.renumbered(base, sizes.growth):
+                for i in range(0, len(part), step):
+                    client.send_encoded(part[i : i + step])
+                    samples.append(server.pss_mb())
+            client.flush(FLUSH_S_MAX)
         if (stored := server.next_offset()) != sizes.growth:
             raise AssertionError(f"{stored} events are in the journal, and not {sizes.growth}")
-    tenth = sizes.growth / 10
-    early = median(mb for at, mb in samples if tenth <= at < 2 * tenth)
-    late = median(mb for at, mb in samples if at >= 9 * tenth)
-    peak = max(mb for _at, mb in samples)
+    tenth = len(samples) // 10
+    early, late, peak = median(samples[tenth : 2 * tenth]), median(samples[-tenth:]), max(samples)
     notes = (
         f"{sizes.growth:,} events over the acknowledging channel; PSS {started_mb:.0f} MB before the first, "
-        f"{early:.0f} MB in the second tenth, {late:.0f} MB in the last, {peak:.0f} MB at the most; "
-        f"{len(samples)} samples",
+        f"{early:.0f} MB in the second tenth, {late:.0f} MB in the last, {peak:.0f} MB at the most",
     )
     return Sample({"growth_mb": late - early, "peak_mb": peak}, pace, 0.0, notes=notes)

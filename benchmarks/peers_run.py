@@ -3,12 +3,12 @@
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.processes import TookTooLong, run_bounded
 from benchmarks.rows import Peer
 
 HERE = Path(__file__).resolve().parent
@@ -75,10 +75,10 @@ def _drive(script: str, wanted: Sequence[Peer]) -> dict[str, dict[str, object]]:
         result = Path(folder) / "rows.json"
         command = [str(python), str(HERE / "peer_driver.py"), script, str(result), *(p.variant for p in wanted)]
         try:
-            done = subprocess.run(command, env=env, stdout=out, stderr=out, timeout=PEER_S_MAX, check=False)
-        except subprocess.TimeoutExpired:
-            raise PeersMissing(f"not done after {PEER_S_MAX:.0f} s ({log.name} in PEERS_DIR/logs)") from None
-        if done.returncode or not result.exists():
+            status, _, _ = run_bounded(command, PEER_S_MAX, env=env, output=out)
+        except TookTooLong as error:
+            raise PeersMissing(f"{error} ({log.name} in PEERS_DIR/logs)") from None
+        if status or not result.exists():
             raise PeersMissing(f"failed ({log.name} in PEERS_DIR/logs says why)")
         rows: list[dict[str, object]] = json.loads(result.read_text())
     return {str(row["variant"]): row for row in rows}

@@ -161,6 +161,10 @@ def _beside(line: Line, label: str, samples: Sequence[float]) -> tuple[str, ...]
     return (label, spread(samples), ratio_text(paired_ratio(line.zarkov, samples)), "", "")
 
 
+#: Above this, in the median, the others take what the measurement should have.
+OTHER_CORES_MAX = 0.2
+
+
 @dataclass(frozen=True, slots=True)
 class Noise:
     """How steady the machine was: milliseconds of a fixed loop before each measurement, and the
@@ -182,6 +186,8 @@ class Noise:
                 f"; processes outside the measurement used {median(self.other_cores):.2f} cores "
                 f"in the middle case and {max(self.other_cores):.2f} in the worst"
             )
+            if median(self.other_cores) > OTHER_CORES_MAX:
+                text += ": too much, do not keep this run"
         return text + "."
 
 

@@ -10,7 +10,6 @@ of Zarkov or of a floor failed, 2 for a wrong option.
 
 import argparse
 import json
-import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -23,8 +22,10 @@ from rich.table import Table
 
 from benchmarks import machine
 from benchmarks.peers_run import environment, measure_peers
+from benchmarks.processes import TookTooLong, run_bounded
 from benchmarks.report import HEADINGS, Line, Noise, markdown, table_rows
 from benchmarks.rows import NAMES, ROWS, Row
+from benchmarks.sizes import FULL, QUICK
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "RESULTS.md"
@@ -63,20 +64,12 @@ class Bench:
         command += ["--quick"] if self.options.quick else []
         command += ["--real", str(self.options.real.resolve())] if self.options.real else []
         try:
-            done = subprocess.run(
-                command,
-                cwd=ROOT,
-                env=environment(),
-                capture_output=True,
-                text=True,
-                timeout=MEASURE_S_MAX,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise Failed(f"{name}: not done after {MEASURE_S_MAX:.0f} s") from None
-        if done.returncode:
-            raise Failed(f"{name}: {done.stderr.strip()[-1500:]}")
-        sample: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+            status, printed, errors = run_bounded(command, MEASURE_S_MAX, env=environment(), cwd=ROOT)
+        except TookTooLong as error:
+            raise Failed(f"{name}: {error}") from None
+        if status:
+            raise Failed(f"{name}: {errors.strip()[-1500:]}")
+        sample: dict[str, object] = json.loads(printed.splitlines()[-1])
         self._noise(float(str(sample["pace_ms"])), float(str(sample["other_cores"])))
         return sample
 
@@ -174,6 +167,16 @@ def show(console: Console, table_lines: Sequence[Line], noise: Noise) -> None:
     console.print(noise.describe(), highlight=False)
 
 
+def extent(options: argparse.Namespace) -> str:
+    """How much was measured, for the head of the report."""
+    sizes = QUICK if options.quick else FULL
+    text = (
+        f"{options.runs} rounds; {sizes.events:,} events a round, {sizes.single:,} one at a time, "
+        f"{sizes.disk:,} for the disk, {sizes.growth:,} for the growth of memory"
+    )
+    return f"A quick run, whose figures mean little: {text}" if options.quick else text
+
+
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="benchmarks.run", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -210,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     noise = Noise(bench.pace_ms, bench.other_cores)
     show(console, table_lines, noise)
     if options.output:
-        options.output.write_text(markdown(table_lines, noise, list(machine.facts())))
+        options.output.write_text(markdown(table_lines, noise, [*machine.facts(), extent(options)]))
         console.print(f"Written to {options.output}")
     return 1 if failed else 0
 

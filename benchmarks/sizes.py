@@ -19,4 +19,4 @@ class Sizes:
 
 
 FULL = Sizes()
-QUICK = Sizes(events=50_000, single=500, disk=100_000, growth=400_000, latency_s=2.0, latency_skip_s=0.5)
+QUICK = Sizes(events=50_000, single=500, disk=100_000, growth=2_000_000, latency_s=2.0, latency_skip_s=0.5)

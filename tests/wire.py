@@ -54,6 +54,11 @@ class Producer:
         for sequence in self.pending:
             self.transmit(sequence)
 
+    @property
+    def may_send(self) -> bool:
+        """Whether the next sequence lies within the window of the oldest one without an answer."""
+        return not self.pending or self.sequence - next(iter(self.pending)) + 1 < self.in_flight_max
+
     def transmit(self, sequence: int) -> None:
         with contextlib.suppress(zmq.Again):
             frames = [b"ZK1", b"BATCH", self.producer, sequence.to_bytes(8, "big"), self.pending[sequence][1]]
@@ -96,7 +101,7 @@ class Producer:
         end = time.monotonic() + deadline_s
         while batches or self.pending:
             assert time.monotonic() < end, f"{len(self.pending)} batches were never acknowledged"
-            while batches and len(self.pending) < self.in_flight_max:
+            while batches and self.may_send:
                 self.send_batch(size)
                 batches -= 1
             self.receive(0.05)

@@ -43,7 +43,7 @@ def killed_under_load(server: RunningServer, producer: Producer, kill: Callable[
     timer.start()
     try:
         while timer.is_alive():
-            while len(producer.pending) < producer.in_flight_max:
+            while producer.may_send:
                 producer.send_batch(rng.choice((1, 1, 10, 300)))
             producer.receive(0.01)
     finally:
@@ -110,14 +110,14 @@ def children_of(server: RunningServer) -> list[int]:
 
 @pytest.mark.parametrize("point", [p for p in CRASH_POINTS if p not in ("in_rotate", "in_retention")])
 def test_a_kill_at_a_named_point_loses_nothing_that_was_acknowledged(tmp_path: Path, point: str) -> None:
-    server = RunningServer(tmp_path, segment_bytes_max=1 << 20, merge_chunks_min=16)
+    server = RunningServer(tmp_path, segment_bytes_max=1 << 20, small_chunks_max=16)
     producer = Producer(server.ack)
     try:
         for count in (1, 2, 5):
             server.start(wait=False, ZARKOV_CRASH_AT=f"{point}:{count}")
             size = 2000 if point == "in_roll" else 1
             while not server.ended():
-                while len(producer.pending) < producer.in_flight_max:
+                while producer.may_send:
                     producer.send_batch(size)
                 producer.receive(0.02)
             assert server.process is not None

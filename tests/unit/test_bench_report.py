@@ -146,6 +146,11 @@ def test_noise_without_measurements_says_so() -> None:
     assert Noise([], []).describe() == "Noise: nothing was measured."
 
 
+def test_a_run_that_others_disturbed_is_called_not_worth_keeping() -> None:
+    assert "do not keep" in Noise([20.0, 20.0, 20.0], [0.1, 1.0, 1.1]).describe()
+    assert "do not keep" not in Noise([20.0, 20.0, 20.0], [0.0, 0.1, 1.1]).describe()
+
+
 def test_every_row_has_a_name_of_its_own_and_every_figure_a_target() -> None:
     assert len(set(NAMES)) == len(NAMES)
     assert all(figure.target != Target() for row in ROWS for figure in row.figures)

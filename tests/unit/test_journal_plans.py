@@ -4,7 +4,7 @@ from pathlib import Path
 
 import bson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from journaling import entry
 
@@ -37,6 +37,7 @@ def test_entries_without_events_make_no_chunk():
     assert plan_runs([entry([]), Entry(b"", 0, None)], 10, 10**6) == []
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 30), max_size=8), st.integers(1, 20), st.integers(100, 3000))
 def test_planned_chunks_hold_all_events_in_order_within_the_limits(sizes, events_max, bytes_max):
     entries, first = [], 0
@@ -91,6 +92,7 @@ def test_chunks_around_a_hole_are_not_merged():
     assert plan_merge([found[0], found[2]], events_max=100, bytes_max=10**6, fan_in=2) is None
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.integers(2, 400))
 def test_trickling_events_are_rewritten_a_logarithmic_number_of_times(events):
     counts, rewritten = [], 0

@@ -24,9 +24,10 @@ def check_config(
     changed: Annotated[bool, typer.Option("--changed", "-c", help="Only what differs from the defaults.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Check the settings, and print each with its origin: file < environment < flags.
+    """Check the settings, and show where each came from.
 
-    An unknown key, a wrong type or a value out of range ends with exit code 2 and says what to do.
+    A file gives way to the environment, and that to flags. An unknown key, a wrong type or a value out of range
+    ends with exit code 2 and says what to do.
 
     Example: [bold]zcmd -y development.yaml --set web_port=9000 check-config --changed[/bold]
     """
@@ -55,7 +56,9 @@ def _print(resolved: Resolved, rows: list[Row]) -> None:
     for row in rows:
         origin = resolved.origins[row.key]
         style = "dim" if origin == DEFAULT else "bold"
-        shown.add_row(row.key, _text(_value(resolved, row)), row.info.unit, origin, row.info.meaning, style=style)
+        shown.add_row(
+            row.key, _text(_value(resolved, row), row), row.info.unit, origin, row.info.meaning, style=style
+        )
     console().print(shown)
 
 
@@ -74,9 +77,9 @@ def _item(item: object) -> object:
     return {**shown, "master": SECRET} if isinstance(shown, dict) and "master" in shown else shown
 
 
-def _text(value: object) -> str:
+def _text(value: object, row: Row) -> str:
     if value is None:
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) and row.info.unit else str(value)

@@ -31,7 +31,8 @@ from zarkov.ingest.server import EventServer
 from zarkov.journal.committer import Committer
 from zarkov.metrics import Metrics
 
-log = logging.getLogger(__name__)
+# Run as a module, its __name__ would be __main__.
+log = logging.getLogger("zarkov.cli.eventlog")
 
 #: The collector looks at young objects after so many allocations: ingest makes many and keeps few.
 GC_YOUNG_MAX = 50_000
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for warning in resolved.warnings:
                 log.warning("%s", warning)
         return run(resolved.settings, child)
-    except Exception as error:  # the outermost frame: every error ends as one sentence
+    except Exception as error:  # noqa: BLE001  # the outermost frame: every error ends as one sentence
         return report(error, verbose=child.options.verbose)
 
 

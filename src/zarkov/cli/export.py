@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
 
 def export(
     ctx: typer.Context,
-    file: Annotated[str, typer.Argument(metavar="[FILE]", help="The file; - is standard output.")] = "-",
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The file; - is standard output.")] = "-",
     filter_text: FilterText = None,
     types: Types = None,
     where: Where = None,
@@ -42,9 +42,10 @@ def export(
         str | None, typer.Option("--format", "-f", help="ndjson or bson; without it the file's name decides.")
     ] = None,
 ) -> None:
-    """Write events in the order of arrival: as NDJSON (extended JSON) or BSON, gzip when the name ends with .gz.
+    """Write events to a file or a pipe: NDJSON or BSON, maybe gzip.
 
-    `zsend.py` reads the NDJSON back, mongorestore the BSON. Works while the server runs, up to the events of the start.
+    In the order of arrival; gzip when the name ends with .gz. `zsend.py` reads the NDJSON back, mongorestore
+    the BSON. Events that come in meanwhile are left out.
 
     Example: [bold]zcmd export commits.ndjson.gz --type commit --from 2011-01-01 --to 2012-01-01[/bold]
 

@@ -45,7 +45,7 @@ def find(
     count: Annotated[bool, typer.Option("--count", "-c", help="Print only how many.")] = False,
     as_json: AsLines = False,
 ) -> None:
-    """Find events, oldest first unless sorted; also while the server runs.
+    """Find events by a filter, in the order of arrival unless sorted.
 
     Examples:
 

@@ -25,13 +25,14 @@ def register(app: typer.Typer) -> None:
 
 def init(
     ctx: typer.Context,
-    path: Annotated[Path | None, typer.Argument(metavar="[PATH]", help="With --config: the file to write.")] = None,
+    path: Annotated[Path | None, typer.Argument(metavar="PATH", help="With --config: the file to write.")] = None,
     config: Annotated[bool, typer.Option("--config", help="Write a commented settings file instead.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Drop the database: all events, rejected events and documents. Asks first.
+    """Drop the database, or write a settings file.
 
-    While a server runs it does the work itself and goes on taking events. Offsets are not given again.
+    It drops all events, rejected events and documents, and asks first. While a server runs it does the work
+    itself and goes on taking events. Offsets are not given again.
 
     Example: [bold]zcmd -y development.yaml init --yes[/bold]
 

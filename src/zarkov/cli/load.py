@@ -18,6 +18,8 @@ from zarkov.metrics import Timer
 
 LOOK_S = 0.0005
 EVENTS_BETWEEN_LOOKS = 100
+#: Once everything is sent, silence for so long ends the wait; closing the client then says what is missing.
+SILENCE_S_MAX = 10.0
 
 
 @dataclass(slots=True)
@@ -86,7 +88,7 @@ class _Sender:
 
     def run(self, uri: str, ack: bool) -> None:
         try:
-            client = ZarkovClient(uri, ack=ack)
+            client = ZarkovClient(uri, ack=ack, timeout_s=SILENCE_S_MAX)
             try:
                 self._send_all(client, ack)
             finally:
@@ -108,9 +110,13 @@ class _Sender:
             if self.rate > 0 and self.sent < self.count:
                 pause_s = began + self.sent / self.rate - time.perf_counter()
                 time.sleep(max(0.0, min(pause_s, LOOK_S) if self._waiting else pause_s))
-        while self._waiting and client.pending:
+        heard = time.monotonic()
+        while self._waiting and time.monotonic() - heard < SILENCE_S_MAX:
+            before = len(self._waiting)
             time.sleep(LOOK_S)
             self._look(client, ack)
+            if len(self._waiting) < before:
+                heard = time.monotonic()
 
     def _look(self, client: ZarkovClient, ack: bool) -> None:
         """Note the latency of every event acknowledged since the last look."""

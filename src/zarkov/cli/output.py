@@ -101,7 +101,6 @@ def report(error: BaseException, *, verbose: bool = False) -> int:
 
 
 def _sentence(text: str) -> str:
-    text = text[:1].upper() + text[1:] if text[:2].islower() and " " in text.split(".")[0] else text
     return text if text.endswith((".", "?", "!")) else text + "."
 
 

@@ -28,7 +28,9 @@ def perftest(
     ack: Annotated[bool, typer.Option("--ack", help="Acknowledged, with the latency until the sync.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Send N events of type perftest and print the rate, and with --ack the latency of acknowledgements.
+    """Send N events of type perftest, and print how it went.
+
+    The rate, and with --ack the latency of acknowledgements.
 
     Example: [bold]zcmd perftest tcp://localhost:6543 1000 1 100[/bold]
 

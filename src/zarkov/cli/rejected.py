@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 PANEL = "Look after"
 PREVIEW_CHARACTERS = 60
 
-family = typer.Typer(
-    help="Events that were refused: kept with the reason, the oldest leave first.", no_args_is_help=True
-)
+family = typer.Typer(help="Events that were refused, and why.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
@@ -97,7 +95,7 @@ def show(
 @family.command()
 def replay(
     ctx: typer.Context,
-    ids: Annotated[list[int] | None, typer.Argument(metavar="[ID]...", help="Which; all without.")] = None,
+    ids: Annotated[list[int] | None, typer.Argument(metavar="ID...", help="Which; all without.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Give rejected events another try: those that are taken now leave, the others stay.

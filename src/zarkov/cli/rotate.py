@@ -28,10 +28,11 @@ def rotate(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where dropped generations are dumped to.")],
     as_json: AsJson = False,
 ) -> None:
-    """Make `event` to `event.0`, `event.0` to `event.1` and so on, and begin an empty `event`.
+    """Begin a new generation of events.
 
-    Generations beyond num_event_logs are dumped to DIR as .bson.gz, and dropped once their dump is synced. Works
-    with and without a running server; nothing that comes in meanwhile is lost.
+    `event` becomes `event.0`, `event.0` becomes `event.1` and so on, and `event` is empty. Generations beyond
+    num_event_logs are dumped to DIR as .bson.gz, and dropped once their dump is synced. Works with and without
+    a running server; nothing that comes in meanwhile is lost.
 
     Example: [bold]zcmd -y development.yaml rotate /var/backups/zarkov[/bold]
     """

@@ -31,7 +31,7 @@ def serve(ctx: typer.Context) -> None:
 
 
 def eventlog(ctx: typer.Context) -> None:
-    """Run the event server alone: the sockets and the journal, without a supervisor.
+    """Run the event server alone, without a supervisor.
 
     Example: [bold]zcmd --data-dir /var/lib/zarkov eventlog[/bold]
     """

@@ -11,7 +11,7 @@ from zarkov.cli.conditions import Filter, build
 
 FilterText = Annotated[
     str | None,
-    typer.Argument(metavar="[FILTER]", help="""A MongoDB filter as JSON: '{"context.user": "rick"}'."""),
+    typer.Argument(metavar="FILTER", help="""A MongoDB filter as JSON: '{"context.user": "rick"}'."""),
 ]
 Types = Annotated[list[str] | None, typer.Option("--type", "-t", help="Only this type; may be repeated.")]
 Where = Annotated[
@@ -22,9 +22,9 @@ Where = Annotated[
 ]
 Since = Annotated[
     str | None,
-    typer.Option("--from", metavar="TIME", help="From this time on (UTC): 2011-07-20, 2h ago as 2h, today."),
+    typer.Option("--from", metavar="TIME", help="From this time on: 2011-07-20T18:52Z, 2011-07-20, 2h (ago), today."),
 ]
-Until = Annotated[str | None, typer.Option("--to", metavar="TIME", help="Before this time (UTC).")]
+Until = Annotated[str | None, typer.Option("--to", metavar="TIME", help="Before this time; all times are UTC.")]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 AsLines = Annotated[bool, typer.Option("--json", help="One JSON document a line.")]
 

@@ -17,7 +17,8 @@ from zarkov.cli.settings import load
 from zarkov.cli.supervisor import ChildSpec, Supervisor
 from zarkov.config import Settings
 
-log = logging.getLogger(__name__)
+# Run as a module, its __name__ would be __main__.
+log = logging.getLogger("zarkov.cli.serve")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -47,7 +47,9 @@ def shell(ctx: typer.Context) -> None:
     with open_model(zcmd.settings) as model:
         if sys.stdin.isatty():
             print(BANNER.format(version=__version__, data_dir=zcmd.settings.data_dir))
-        start_ipython(argv=[], config=config, user_ns=_namespace(zcmd, model))  # type: ignore[no-untyped-call]
+        start_ipython(argv=[], config=config, user_ns=_namespace(zcmd, model))
+        if not sys.stdin.isatty():
+            print()
 
 
 def script(

@@ -26,8 +26,9 @@ def stats(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the counters and timers of the running server; without one, what is in the journal.
+    """Show what the running server has done.
 
+    Its counters and timers; without a server, what is in the journal.
     docs/operations.md says what each of them means.
 
     Example: [bold]zcmd stats --watch 1[/bold]
@@ -63,9 +64,11 @@ def read(settings: Settings) -> dict[str, Any]:
 
     if is_running(settings.control_path):
         answer = ask(settings.control_path, "stats")
-        return {"server": "running", **answer}
+        return {"server": "running", **answer["endpoints"], **answer["metrics"]}
     with open_journal(settings) as journal:
-        return {"server": "not running", **plain(journal.info())}
+        info = journal.info()
+    facts = ("directory", "journal_id", "first_offset", "next_offset", "events", "chunks", "bytes")
+    return {"server": "not running", **{name: plain(getattr(info, name)) for name in facts}}
 
 
 def shown(name: str, value: object) -> object:

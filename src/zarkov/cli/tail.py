@@ -37,7 +37,7 @@ def tail(
     ] = True,
     as_json: AsLines = False,
 ) -> None:
-    """Watch events arrive, in the order of arrival, until Ctrl-C.
+    """Watch events arrive, until Ctrl-C.
 
     It reads the journal, so what it shows is synced; it slows nobody down.
 

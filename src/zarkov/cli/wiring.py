@@ -26,13 +26,18 @@ def open_journal(settings: Settings) -> Iterator[Journal]:
     """
     from zarkov.journal.reader import Journal
 
-    if not _has_journal(settings):
+    require_journal(settings)
+    with Journal.open(settings.journal_dir) as journal:
+        yield journal
+
+
+def require_journal(settings: Settings) -> None:
+    """Raises: ServerUnreachable: there is no journal yet."""
+    if not settings.journal_dir.is_dir():
         raise ServerUnreachable(
             f"there is no journal in {settings.journal_dir} yet",
             hint="Start a server with `zcmd serve`, or name its data directory with --data-dir or -y.",
         )
-    with Journal.open(settings.journal_dir) as journal:
-        yield journal
 
 
 @contextmanager
@@ -55,7 +60,7 @@ def open_model(settings: Settings) -> Iterator[Any]:
 
     _make_journal(settings)
     with open_store(settings) as store:
-        yield bind(store)
+        yield bind(store, database=settings.mongo_database)
 
 
 @contextmanager

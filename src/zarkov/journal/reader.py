@@ -23,7 +23,7 @@ from zarkov.errors import JournalCorrupt, JournalError, PositionBeyondEnd, Posit
 from zarkov.journal.catalog import Generation
 from zarkov.journal.chunk import Chunk
 from zarkov.journal.directory import SegmentFile
-from zarkov.journal.format import ChunkHeader, ChunkRow, decode_gaps, present
+from zarkov.journal.format import ChunkHeader, decode_gaps, present
 from zarkov.journal.info import JournalInfo, collect_info
 from zarkov.journal.segment_reader import CorruptChunk
 from zarkov.journal.segments import Segments
@@ -246,23 +246,22 @@ class Journal:
     def _chunks(self, start: int, stop: int, selection: Selection, newest_first: bool) -> Iterator[Chunk]:
         parts = list(self._parts(start, stop))
         for file, first, end in reversed(parts) if newest_first else parts:
-            for row in self._rows(file, first, end, selection, newest_first):
-                yield Chunk(row.header, row.data, max(first, row.header.first_offset), min(end, row.header.stop))
+            yield from self._chunks_in(file, first, end, selection, newest_first)
 
-    def _rows(
+    def _chunks_in(
         self, file: SegmentFile, first: int, end: int, selection: Selection, newest_first: bool
-    ) -> Iterator[ChunkRow]:
+    ) -> Iterator[Chunk]:
         try:
             reader = self._segments.reader(file)
         except JournalCorrupt as damage:
             self._met(self._unreadable(file, first, end, damage))
             return
-        rows = reader.rows_newest_first if newest_first else reader.rows
-        for row in rows(first, end, selection):
-            if isinstance(row, CorruptChunk):
-                self._met(row)
+        chunks = reader.chunks_newest_first if newest_first else reader.chunks
+        for part in chunks(first, end, selection):
+            if isinstance(part, CorruptChunk):
+                self._met(part)
             else:
-                yield row
+                yield part
 
     def _headers(self, file: SegmentFile, first: int, end: int) -> Iterator[ChunkHeader]:
         try:

@@ -151,7 +151,7 @@ class RejectedStore:
             count = self._count()
             self._connection.execute("DELETE FROM rejection")
         with _translated("rejected events", self._connection):
-            self._connection.execute("PRAGMA incremental_vacuum")
+            self._connection.execute("PRAGMA incremental_vacuum").fetchall()
         return count
 
     def stats(self) -> RejectedStats:

@@ -139,7 +139,7 @@ class _Repair:
         except JournalCorrupt:
             return at
         try:
-            for part in reader.rows(file.first_offset, OFFSET_MAX, EVERYTHING):
+            for part in reader.chunks(file.first_offset, OFFSET_MAX, EVERYTHING):
                 if isinstance(part, CorruptChunk):
                     if part.stop is not None:
                         data = _stored(reader.connection, part.first_offset)
@@ -150,7 +150,7 @@ class _Repair:
                     at = self._lose(file, segment, at, header.first_offset, "chunks are missing")
                 row, fault = mended(part)
                 if row is None:
-                    at = self._lose(file, segment, header.first_offset, header.stop, fault, part.data)
+                    at = self._lose(file, segment, header.first_offset, header.stop, fault, part.stored)
                     continue
                 with segment.transaction() as execute:
                     insert_row(execute, row)
@@ -215,13 +215,12 @@ def move_to_damaged(path: Path) -> None:
     sync_directory(path.parent)
 
 
-def mended(row: ChunkRow) -> tuple[ChunkRow | None, str]:
-    """The row, with right bounds if only those were wrong; None and the reason when its events are lost."""
-    header = row.header
-    fault = None if header.codec == CODEC_GONE else chunk_fault(row)
+def mended(chunk: Chunk) -> tuple[ChunkRow | None, str]:
+    """The chunk's row, with right bounds if only those were wrong; None and the reason when its events are lost."""
+    header = chunk.header
+    fault = None if header.codec == CODEC_GONE else chunk_fault(chunk)
     if fault is None:
-        return row, ""
-    chunk = Chunk(header, row.data, header.first_offset, header.stop)
+        return ChunkRow(header, chunk.stored), ""
     try:
         documents = chunk.documents()
         if len(documents) == chunk.count and documents:

@@ -16,9 +16,10 @@ from typing import Any
 import apsw
 
 from zarkov.errors import JournalCorrupt, JournalVersion
+from zarkov.journal.chunk import Chunk
 from zarkov.journal.database import connect
 from zarkov.journal.directory import SegmentFile
-from zarkov.journal.format import FORMAT, HEADER_COLUMNS, OFFSET_MAX, ChunkHeader, ChunkRow, check, header_is_sound
+from zarkov.journal.format import FORMAT, HEADER_COLUMNS, OFFSET_MAX, ChunkHeader, check, header_is_sound
 from zarkov.journal.selection import Selection
 
 #: Headers read in one transaction; data is read a chunk at a time.
@@ -62,7 +63,9 @@ class SegmentReader:
     def is_ready(self) -> bool:
         """False while the writer is making the segment: it then holds nothing. Raises: JournalCorrupt."""
         try:
-            return self._connection.table_exists("main", "chunk")
+            # Asked of the file: SQLite's own notion of the schema is as old as this connection's last statement.
+            sql = "SELECT count(*) FROM sqlite_master WHERE name = 'chunk'"
+            return bool(self._connection.execute(sql).get)
         except apsw.Error as error:
             raise JournalCorrupt(f"{self.file.path.name} cannot be read: {error}") from error
 
@@ -118,8 +121,8 @@ class SegmentReader:
         if damage and at < stop:
             yield self._corrupt(at, None, damage)
 
-    def rows(self, start: int, stop: int, selection: Selection) -> Iterator[ChunkRow | CorruptChunk]:
-        """The chunks within [start, stop) that may hold wanted events, in order, their checksums found right."""
+    def chunks(self, start: int, stop: int, selection: Selection) -> Iterator[Chunk | CorruptChunk]:
+        """The chunks within [start, stop) that may hold wanted events, clipped, in order, their checksums right."""
         at = start
         while True:
             for part in self.headers(at, stop):
@@ -128,32 +131,32 @@ class SegmentReader:
                     at = stop if part.stop is None else part.stop
                     continue
                 if selection.may_match(part):
-                    row = self._row(part)
-                    if row is None:
+                    found = self._chunk(part, at, stop)
+                    if found is None:
                         break  # Merged meanwhile: go on from where we are.
-                    yield row
+                    yield found
                 at = part.stop
             else:
                 return
 
-    def rows_newest_first(self, start: int, stop: int, selection: Selection) -> Iterator[ChunkRow | CorruptChunk]:
-        """As `rows`, from the end."""
+    def chunks_newest_first(self, start: int, stop: int, selection: Selection) -> Iterator[Chunk | CorruptChunk]:
+        """As `chunks`, from the end."""
         for part in reversed(list(self.headers(start, stop))):
             if isinstance(part, CorruptChunk):
                 yield part
             elif selection.may_match(part):
-                row = self._row(part)
-                if row is not None:
-                    yield row
+                found = self._chunk(part, start, stop)
+                if found is not None:
+                    yield found
                 else:
-                    again = self.rows(max(start, part.first_offset), min(stop, part.stop), selection)
+                    again = self.chunks(max(start, part.first_offset), min(stop, part.stop), selection)
                     yield from reversed(list(again))
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
         self._connection.close()
 
-    def _row(self, header: ChunkHeader) -> ChunkRow | CorruptChunk | None:
+    def _chunk(self, header: ChunkHeader, start: int, stop: int) -> Chunk | CorruptChunk | None:
         """The chunk with its data; None when another one stands in its place."""
         sql = "SELECT head_crc32c, data FROM chunk WHERE first_offset = ?"
         try:
@@ -165,7 +168,7 @@ class SegmentReader:
             return self._corrupt(header.first_offset, header.stop, str(damage))
         except _DAMAGE as error:
             return self._corrupt(header.first_offset, header.stop, f"SQLite cannot read its data: {error}")
-        return ChunkRow(header, found[1])
+        return Chunk(header, found[1], max(start, header.first_offset), min(stop, header.stop))
 
     def _from(self, at: int, stop: int) -> Iterator[ChunkHeader]:
         where = "first_offset >= coalesce((SELECT max(first_offset) FROM chunk WHERE first_offset <= ?1), ?1)"

@@ -26,7 +26,7 @@ from zarkov.errors import JournalCorrupt
 from zarkov.journal.catalog import CATALOG_NAME, Catalog
 from zarkov.journal.chunk import Chunk
 from zarkov.journal.directory import SegmentFile, list_segments
-from zarkov.journal.format import CODEC_GONE, OFFSET_MAX, ChunkRow
+from zarkov.journal.format import CODEC_GONE, OFFSET_MAX
 from zarkov.journal.segment_reader import CorruptChunk, SegmentReader
 from zarkov.journal.selection import EVERYTHING
 from zarkov.journal.wal import lost_commits
@@ -129,24 +129,22 @@ def integrity_faults(connection: apsw.Connection) -> list[str]:
     return [] if rows == ["ok"] else rows
 
 
-def chunk_fault(row: ChunkRow) -> str | None:
+def chunk_fault(chunk: Chunk) -> str | None:
     """What is wrong with a chunk whose checksums are right; None when nothing is."""
-    header = row.header
-    chunk = Chunk(header, row.data, header.first_offset, header.stop)
     try:
         documents = bson.decode_all(chunk.documents_bytes(), CODEC_OPTIONS)
     except (JournalCorrupt, BSONError, ValueError) as error:
         return f"it does not decode: {error}"
     if len(documents) != chunk.count:
         return f"it says {chunk.count:,} events and holds {len(documents):,}"
-    if not _covers(header.summary, documents):
+    if not _covers(chunk.header.summary, documents):
         return "its bounds do not cover its events"
     return None
 
 
 def _check_chunks(reader: SegmentReader, report: VerifyReport) -> int:
     name, stop = reader.file.path.name, reader.file.first_offset
-    for part in reader.rows(reader.file.first_offset, OFFSET_MAX, EVERYTHING):
+    for part in reader.chunks(reader.file.first_offset, OFFSET_MAX, EVERYTHING):
         if isinstance(part, CorruptChunk):
             report.findings.append(Finding("chunk", name, part.reason, part.first_offset, part.stop))
             stop = part.stop or part.first_offset
@@ -163,7 +161,7 @@ def _check_chunks(reader: SegmentReader, report: VerifyReport) -> int:
         if fault is not None:
             report.findings.append(Finding("chunk", name, fault, header.first_offset, header.stop))
         else:
-            report.events += Chunk(header, part.data, header.first_offset, header.stop).count
+            report.events += part.count
     return stop
 
 
