@@ -101,6 +101,7 @@ class Serving:
         wait_until(self._ready.is_set)
         if self.error is not None:
             self._thread.join()
+            self._context.destroy(linger=0)
             raise self.error
         return self
 

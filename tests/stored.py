@@ -12,7 +12,6 @@ from zarkov.config import JournalSettings
 from zarkov.journal import JournalWriter
 
 
-
 def event_id(number: int) -> ObjectId:
     """An ObjectId that sorts as the number does."""
     return ObjectId(f"{number:024x}")
@@ -23,7 +22,9 @@ def entry(events: Sequence[Mapping[str, Any]]) -> Entry:
     return Entry(b"".join(codec.encode(dict(event)) for event in events), len(events), Summary.of(events))
 
 
-def write(directory: Path, chunks: Iterable[Sequence[Mapping[str, Any]]], *, rotate_after: Sequence[int] = ()) -> None:
+def write(
+    directory: Path, chunks: Iterable[Sequence[Mapping[str, Any]]], *, rotate_after: Sequence[int] = ()
+) -> None:
     """Append each run of events as a chunk of its own; after the chunks numbered in `rotate_after`, rotate."""
     with JournalWriter.open(directory, JournalSettings()) as writer:
         for number, events in enumerate(chunks):

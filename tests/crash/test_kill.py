@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from running import RunningServer
 from waiting import wait_until
 from wire import Producer
-
 from zarkov.crash import CRASH_POINTS
 from zarkov.journal import Journal
 
@@ -36,7 +36,7 @@ def check(server: RunningServer, producer: Producer) -> None:
     assert wrong == {}
 
 
-def killed_under_load(server: RunningServer, producer: Producer, kill: Callable[[], None], rng: random.Random) -> None:
+def load_until_killed(producer: Producer, kill: Callable[[], None], rng: random.Random) -> None:
     """Send until the server has been killed at some random moment of the load."""
     delay = rng.uniform(0.0, 0.35)
     timer = threading.Timer(delay, kill)
@@ -57,7 +57,7 @@ def test_acknowledged_events_survive_kills_of_the_event_server_under_load(tmp_pa
     try:
         for _ in range(ROUNDS):
             server.start()
-            killed_under_load(server, producer, server.kill_group, rng)
+            load_until_killed(producer, server.kill_group, rng)
             check(server, producer)
         with server:
             producer.pump(5, 100)
@@ -75,7 +75,7 @@ def test_acknowledged_events_survive_kills_of_the_whole_process_group(tmp_path: 
     try:
         for _ in range(ROUNDS):
             server.start()
-            killed_under_load(server, producer, server.kill_group, rng)
+            load_until_killed(producer, server.kill_group, rng)
             check(server, producer)
         with server:
             producer.pump(5, 100)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from commands import ok, run
 from running import RunningServer
 from waiting import wait_until
-
 from zarkov.client import ZarkovClient
 
 

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from commands import ok, run
 from running import ZCMD, RunningServer
 from waiting import wait_until

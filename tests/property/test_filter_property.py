@@ -193,8 +193,8 @@ DIFFERENCES = [
         ({"a": {"$gte": None}}, {}, True),
     ),
     Difference(
-        "$elemMatch takes elements as they are, and arrays as documents by number; mongomock tries operators on an inner "
-        "array's elements and on documents as if they were a filter, and a filter on scalars",
+        "$elemMatch takes elements as they are, and arrays as documents by number; mongomock tries operators on an "
+        "inner array's elements and on documents as if they were a filter, and a filter on scalars",
         lambda leaf, document: leaf.operator == "$elemMatch" and has_unlike_elements(leaf.operand, document),
         ({"a": {"$elemMatch": {"$gt": 2}}}, {"a": [[3]]}, False),
     ),
@@ -212,7 +212,7 @@ DIFFERENCES = [
         ({"a": {"$all": [None]}}, {}, True),
     ),
     Difference(
-        "a number in a path is also a field's name in the documents of an array; mongomock takes it for an index only",
+        "a number in a path also names a field of the documents in an array; mongomock takes it for an index only",
         lambda leaf, document: (
             bool(re.search(r"\d", leaf.path))
             and any(isinstance(item, dict) for array in arrays_in(document) for item in array)

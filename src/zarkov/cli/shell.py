@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import TracebackType
 from typing import Annotated, Any
 
 import typer
 
 from zarkov.cli.context import Zcmd, zcmd_of
+from zarkov.cli.output import EXIT_FAILED
 from zarkov.errors import ConfigError
 
 PANEL = "Ask"
@@ -21,7 +23,9 @@ Here are ZM, client, settings. `from zarkov import client` works too.
 def register(app: typer.Typer) -> None:
     """Add the family to zcmd."""
     app.command(rich_help_panel=PANEL)(shell)
-    app.command(rich_help_panel=PANEL)(script)
+    # What follows the file is the script's, options included.
+    rest = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+    app.command(rich_help_panel=PANEL, context_settings=rest)(script)
 
 
 def shell(ctx: typer.Context) -> None:
@@ -62,6 +66,7 @@ def script(
     Example: [bold]zcmd -y development.yaml script count.py[/bold]
     """
     import runpy
+    import traceback
 
     from zarkov.cli.wiring import open_model
 
@@ -71,10 +76,22 @@ def script(
     sys.argv = [str(file), *(arguments or ())]
     sys.path.insert(0, str(file.resolve().parent))
     with open_model(zcmd.settings) as model:
-        runpy.run_path(str(file), init_globals=_namespace(zcmd, model), run_name="__main__")
+        try:
+            runpy.run_path(str(file), init_globals=_namespace(zcmd, model), run_name="__main__")
+        except Exception as error:  # noqa: BLE001  # the script's own fault: its author needs the traceback
+            traceback.print_exception(error.with_traceback(_frames_of(error, file)))
+            raise typer.Exit(EXIT_FAILED) from None
 
 
 def _namespace(zcmd: Zcmd, model: Any) -> dict[str, Any]:
     from zarkov import client
 
     return {"ZM": model, "client": client, "settings": zcmd.settings}
+
+
+def _frames_of(error: BaseException, file: Path) -> TracebackType | None:
+    """The traceback from the script's first frame on."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename != str(file):
+        frames = frames.tb_next
+    return frames or error.__traceback__
