@@ -39,6 +39,7 @@ class Producer:
     pending: OrderedDict[int, tuple[list[int], bytes]] = field(default_factory=OrderedDict)
     offsets: dict[int, int] = field(default_factory=dict)
     answers: dict[int, bytes] = field(default_factory=dict)
+    refusals: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.context = zmq.Context()
@@ -88,6 +89,7 @@ class Producer:
         body = bson.decode(payload)
         if kind == b"NACK":
             assert body["retryable"], body
+            self.refusals.add(body["code"])
             return
         assert kind == b"ACK"
         assert self.answers.setdefault(sequence, payload) == payload, "a retry was answered differently"

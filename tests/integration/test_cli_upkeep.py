@@ -16,6 +16,8 @@ from waiting import wait_until
 from zarkov.client import ZarkovClient
 from zarkov.codec import from_json
 
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+
 
 @pytest.fixture(params=["running", "stopped"])
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunningServer]:
@@ -207,7 +209,7 @@ def test_a_damaged_journal_is_found_repaired_and_used_again(tmp_path: Path) -> N
         send(server, 0, 50)
     (segment,) = (server.data_dir / "journal").glob("*.segment")
     data = bytearray(segment.read_bytes())
-    at = len(data) - 200
+    at = data.index(ZSTD_MAGIC) + 20
     data[at : at + 16] = bytes(byte ^ 0xFF for byte in data[at : at + 16])
     segment.write_bytes(data)
 

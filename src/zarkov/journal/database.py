@@ -47,7 +47,10 @@ def connect(path: Path, mode: Mode, vfs: str | None = None) -> apsw.Connection:
         if mode == "create":
             connection.execute(f"PRAGMA page_size={PAGE_BYTES}; PRAGMA auto_vacuum=INCREMENTAL")
         if mode != "read":
-            connection.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA temp_store=MEMORY")
+            # A statement that answers a row stops the ones behind it until the row is fetched: hence one by one.
+            connection.pragma("journal_mode", "wal")
+            connection.pragma("synchronous", "full")
+            connection.pragma("temp_store", "memory")
             connection.wal_autocheckpoint(0)
     except BaseException:
         connection.close()

@@ -175,7 +175,8 @@ def _element(value: Any, depth: int) -> tuple[Node, bool]:
 
 
 def _count(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < 0:
+    whole = isinstance(value, float) and value.is_integer() or (isinstance(value, int) and value is not True)
+    if not whole or value is False or value < 0:
         raise FilterInvalid(f"$size takes a whole number of 0 or more, not {value!r}")
     return int(value)
 
@@ -191,11 +192,11 @@ def _divisor(value: Any) -> tuple[int, int]:
 def _types(value: Any) -> frozenset[str]:
     names: set[str] = set()
     for item in value if isinstance(value, list | tuple) else [value]:
-        name = _TYPE_NUMBERS.get(item, str(item)) if not isinstance(item, str | bool) else item
+        name = _TYPE_NUMBERS.get(int(item)) if type(item) in (int, float) and item == item // 1 else item
         if name == "number":
             names |= {"double", "int", "long", "decimal"}
-        elif name in TYPE_NAMES:
-            names.add(str(name))
+        elif isinstance(name, str) and name in TYPE_NAMES:
+            names.add(name)
         else:
             raise FilterInvalid(f"$type has no {item!r}", hint="It takes: number, " + ", ".join(TYPE_NAMES) + ".")
     return frozenset(names)
