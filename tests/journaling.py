@@ -73,5 +73,3 @@ class Clock:
 def small(**changes: Any) -> JournalSettings:
     """SETTINGS with changes."""
     return replace(SETTINGS, **changes)
-
-

@@ -107,6 +107,11 @@ class RunningServer:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(60)
 
+    def put_down(self) -> None:
+        """Leave no process behind, whatever the test came to."""
+        if self.process is not None and self.process.poll() is None:
+            self.kill_group()
+
     def __enter__(self) -> "RunningServer":
         return self.start()
 
@@ -115,7 +120,6 @@ class RunningServer:
             try:
                 self.stop()
             finally:
-                if self.process.poll() is None:
-                    self.kill_group()
+                self.put_down()
         if kind is not None and self.log.exists():
             print(self.log.read_text()[-4000:])

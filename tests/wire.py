@@ -14,15 +14,16 @@ import zmq
 from bson import ObjectId
 
 
-def event(n: int, kind: str = "load") -> bytes:
+def event(n: int, padding: bytes = b"") -> bytes:
     """Event number n, complete, with an `_id` of its own."""
     return bson.encode(
         {
             "_id": ObjectId(),
             "timestamp": datetime(2026, 11, 24) if n % 2 else datetime(2026, 11, 23, 12),
-            "type": kind,
+            "type": "load",
             "context": {"project": f"p{n % 17}", "user": f"u{n % 101}", "ip": "10.0.0.1"},
             "extra": n,
+            "padding": padding,
         }
     )
 
@@ -34,6 +35,7 @@ class Producer:
     address: str
     producer: bytes = field(default_factory=lambda: os.urandom(16))
     in_flight_max: int = 16
+    padding_bytes: int = 0
     retry_s: float = 0.5
     sequence: int = 0
     pending: OrderedDict[int, tuple[list[int], bytes]] = field(default_factory=OrderedDict)
@@ -69,7 +71,10 @@ class Producer:
         numbers = list(range(self.next_number, self.next_number + size))
         self.next_number += size
         self.sequence += 1
-        self.pending[self.sequence] = (numbers, b"".join(map(event, numbers)))
+        self.pending[self.sequence] = (
+            numbers,
+            b"".join(event(number, os.urandom(self.padding_bytes)) for number in numbers),
+        )
         self.transmit(self.sequence)
 
     def receive(self, timeout_s: float) -> None:

@@ -16,7 +16,7 @@ CRASH_POINTS = (
     "in_merge",  # small chunks are being replaced by one
     "in_roll",  # the new segment's file exists, it holds no event
     "in_rotate",  # a new generation is about to be recorded
-    "in_retention",  # some of the files of a segment are removed
+    "in_retention",  # some of the segments that go are removed
 )
 
 _name, _, _count = os.environ.get("ZARKOV_CRASH_AT", "").partition(":")

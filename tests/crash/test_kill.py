@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from running import RunningServer
+from running import RunningServer, zcmd
 from waiting import wait_until
 from wire import Producer
 from zarkov.crash import CRASH_POINTS
@@ -65,6 +65,7 @@ def test_acknowledged_events_survive_kills_of_the_event_server_under_load(tmp_pa
             assert sorted(stored(server)) == list(range(producer.next_number))
             check(server, producer)
     finally:
+        server.put_down()
         producer.close()
 
 
@@ -82,6 +83,7 @@ def test_acknowledged_events_survive_kills_of_the_whole_process_group(tmp_path: 
             assert server.stop() == 0
         assert sorted(stored(server)) == list(range(producer.next_number))
     finally:
+        server.put_down()
         producer.close()
 
 
@@ -111,11 +113,11 @@ def children_of(server: RunningServer) -> list[int]:
 @pytest.mark.parametrize("point", [p for p in CRASH_POINTS if p not in ("in_rotate", "in_retention")])
 def test_a_kill_at_a_named_point_loses_nothing_that_was_acknowledged(tmp_path: Path, point: str) -> None:
     server = RunningServer(tmp_path, segment_bytes_max=1 << 20, small_chunks_max=16)
-    producer = Producer(server.ack)
+    producer = Producer(server.ack, padding_bytes=600 if point == "in_roll" else 0)
     try:
         for count in (1, 2, 5):
             server.start(wait=False, ZARKOV_CRASH_AT=f"{point}:{count}")
-            size = 2000 if point == "in_roll" else 1
+            size = 500 if point == "in_roll" else 1
             while not server.ended():
                 while producer.may_send:
                     producer.send_batch(size)
@@ -128,4 +130,54 @@ def test_a_kill_at_a_named_point_loses_nothing_that_was_acknowledged(tmp_path: P
             assert server.stop() == 0
         assert sorted(stored(server)) == list(range(producer.next_number))
     finally:
+        server.put_down()
+        producer.close()
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_kill_while_rotating_loses_nothing_and_the_next_rotate_works(tmp_path: Path, number: int) -> None:
+    server = RunningServer(tmp_path, segment_bytes_max=1 << 20)
+    producer = Producer(server.ack)
+    try:
+        with server:
+            producer.pump(5, 100)
+            if number == 2:
+                zcmd("rotate", tmp_path, settings=server.settings)
+                producer.pump(5, 100)
+            assert server.stop() == 0
+        server.start(ZARKOV_CRASH_AT="in_rotate")
+        zcmd("rotate", tmp_path, settings=server.settings, check=False)
+        wait_until(server.ended)
+        check(server, producer)
+        with server:
+            zcmd("rotate", tmp_path, settings=server.settings)
+            producer.pump(1, 7)
+            assert zcmd("find", "--count", settings=server.settings).strip() == "7"
+        assert sorted(stored(server)) == list(range(producer.next_number))
+    finally:
+        server.put_down()
+        producer.close()
+
+
+def test_a_kill_while_old_segments_are_removed_leaves_a_journal_that_goes_on(tmp_path: Path) -> None:
+    server = RunningServer(tmp_path, segment_bytes_max=1 << 20, retention_bytes=3 << 20)
+    producer = Producer(server.ack, padding_bytes=600)
+    try:
+        for count in (1, 2):
+            server.start(wait=False, ZARKOV_CRASH_AT=f"in_retention:{count}")
+            while not server.ended():
+                while producer.may_send:
+                    producer.send_batch(500)
+                producer.receive(0.02)
+            assert server.process is not None
+            assert server.process.returncode == -signal.SIGKILL, server.log.read_text()
+        with server:
+            producer.pump(3, 10)
+            assert server.stop() == 0
+        found = stored(server)
+        kept = {number: offset for number, offset in producer.offsets.items() if offset >= min(found.values())}
+        assert found == kept, "what retention did not remove is whole"
+        assert len(found) < producer.next_number, "retention removed something"
+    finally:
+        server.put_down()
         producer.close()

@@ -57,15 +57,18 @@ def test_a_child_that_is_killed_is_started_again_and_nothing_acknowledged_is_los
     assert server.log.read_text().count("child died name=eventlog") == 3
 
 
-def test_the_child_ends_when_the_supervisor_is_killed(tmp_path: Path) -> None:
+def test_the_child_ends_when_the_supervisor_is_killed_and_the_next_server_starts_at_once(tmp_path: Path) -> None:
     server = RunningServer(tmp_path, "serve").start()
     send(server, 100)
     child = child_of(server)
     assert server.process is not None
     server.process.kill()
     server.process.wait(30)
-    wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
-    assert count(server) == 100
+    server.start()
+    send(server, 100)
+    assert server.stop() == 0
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+    assert count(server) == 200
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

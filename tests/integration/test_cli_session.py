@@ -48,6 +48,15 @@ def test_without_a_command_zcmd_opens_the_shell_on_an_empty_store(tmp_path: Path
     assert "Out[3]: 8081" in ran.out
 
 
+def test_an_error_in_the_shell_is_one_sentence_and_the_session_goes_on(tmp_path: Path) -> None:
+    session = 'ZM.event.m.find({"a": {"$bad": 1}}).all()\n1/0\nprint(6 * 7)\n'
+    ran = ok("--data-dir", tmp_path / "new", stdin=session)
+    assert "error: the store has no operator '$bad'. [filter_invalid]" in ran.err
+    assert "parse.py" not in ran.out
+    assert "ZeroDivisionError: division by zero" in ran.out
+    assert "42" in ran.out
+
+
 def test_a_script_has_the_names_of_the_shell_and_its_own_arguments(tmp_path: Path) -> None:
     script = tmp_path / "count.py"
     script.write_text(

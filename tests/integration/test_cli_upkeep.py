@@ -8,13 +8,17 @@ from pathlib import Path
 import bson
 import pytest
 import zmq
+from bson import ObjectId
 
 from commands import ok, run
 from running import RunningServer
 from stored import write
 from waiting import wait_until
+from zarkov.batch import Rejection
 from zarkov.client import ZarkovClient
 from zarkov.codec import from_json
+from zarkov.config import JournalSettings
+from zarkov.journal.rejected import RejectedStore
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
@@ -172,6 +176,23 @@ def test_a_replay_after_a_limit_was_raised_stores_what_was_too_large(server: Run
     assert (done["stored"], done["refused"]) == (3, 0)
     assert rejected(server) == []
     assert sorted(found(server)) == [0, 1, 2, 3]
+
+
+def test_a_replay_tells_a_retry_from_a_conflict(server: RunningServer) -> None:
+    oid = ObjectId()
+    first = {"_id": oid, "type": "tick", "context": {"number": 1}}
+    push(server, bson.encode(first), bson.encode({**first, "context": {"number": 2}}))
+    wait_until(lambda: len(rejected(server)) == 1)
+    assert rejected(server)[0]["code"] == "duplicate_id"
+    settle(server)
+    ran = run("-y", server.settings, "rejected", "replay")
+    assert "0 stored, 0 stored before, 1 refused again\nduplicate_id 1" in ran.out
+    assert len(rejected(server)) == 1
+    with RejectedStore.open(server.data_dir / "rejected.sqlite", JournalSettings()) as store:
+        store.add([Rejection(0, "bson", "too_large", "for the test", bson.encode(first))])
+    assert "0 stored, 1 stored before, 1 refused again" in run("-y", server.settings, "rejected", "replay").out
+    assert len(rejected(server)) == 1
+    assert found(server) == [1]
 
 
 def test_rejected_is_empty_where_nothing_was_ever_rejected(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ functions, on the writer's thread). When none runs, the command takes the journa
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,13 +19,17 @@ from bson import ObjectId
 from zarkov.batch import Entry
 from zarkov.cli.control import ask, is_running
 from zarkov.config import Settings
-from zarkov.errors import ProtocolError
+from zarkov.errors import JournalLocked, ProtocolError
 from zarkov.ingest.intake import Intake, Taken
 from zarkov.ingest.recent import RecentIds
 from zarkov.journal.rejected import RejectedStore
 from zarkov.journal.writer import JournalWriter
 
 Arguments = dict[str, Any]
+
+#: How long a command or a new server waits for one that still holds the journal, such as the orphan of a killed
+#: supervisor that is syncing its last events.
+PATIENCE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +64,26 @@ def taker(settings: Settings) -> Iterator[Callable[[Arguments], Arguments]]:
 
 @contextmanager
 def hold(settings: Settings) -> Iterator[Held]:
-    """The journal for writing.
+    """The journal for writing; a server that is just stopping is waited for, up to PATIENCE_S.
 
     Raises: JournalLocked: a server, or another command, holds it.
     """
     with (
-        JournalWriter.open(settings.journal_dir, settings.log) as writer,
+        _patiently_opened(settings) as writer,
         RejectedStore.open(settings.rejected_path, settings.log) as rejected,
     ):
         yield Held(writer, rejected, settings)
+
+
+def _patiently_opened(settings: Settings) -> JournalWriter:
+    deadline_s = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return JournalWriter.open(settings.journal_dir, settings.log)
+        except JournalLocked:
+            if time.monotonic() >= deadline_s:
+                raise
+            time.sleep(PATIENCE_S / 100)
 
 
 def rotate(held: Held, arguments: Arguments) -> Arguments:

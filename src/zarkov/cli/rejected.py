@@ -128,7 +128,7 @@ def replay(
                 rejected,
                 ids or None,
                 lambda data, form: take({"data": base64.b64encode(data).decode(), "format": form}),
-                lambda oid: journal.find_id(oid) is not None,
+                lambda oid: found[1] if (found := journal.find_id(oid)) else None,
                 lambda count: bar.advance(task, count),
                 until_ms=int(time.time() * 1000),
             )

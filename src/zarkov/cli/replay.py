@@ -1,7 +1,7 @@
 """Giving rejected events another try, after a limit was raised or a fault was mended.
 
-Each is taken in as if it had just been sent. One that is stored now (or was stored already, by its `_id`) leaves
-`rejected`; one that is refused again stays. A crash in between leaves an event both stored and rejected: replayed
+Each is taken in as if it had just been sent. One that is stored now, or was stored before with the same `_id` and
+content, leaves `rejected`; one that is refused again stays. A crash in between leaves an event both stored and rejected: replayed
 again, it is stored twice unless it carries its `_id`.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 from bson import ObjectId
 
 from zarkov.batch import Rejection
-from zarkov.codec import decode_all, documents_from_json, split
+from zarkov.codec import decode, documents_from_json, from_json, split
 from zarkov.errors import EventRefused
 from zarkov.journal.rejected import Kept, RejectedStore
 
@@ -22,6 +22,8 @@ PAGE = 500
 
 #: Takes events in: (bytes, "bson" or "json") -> {count, refused: [{code, reason, ...}], duplicates}.
 Take = Callable[[bytes, str], dict[str, Any]]
+#: The BSON of the event with this `_id` (12 bytes) in the journal, or None.
+Stored = Callable[[bytes], bytes | None]
 
 
 @dataclass(slots=True)
@@ -38,20 +40,20 @@ def replay(
     rejected: RejectedStore,
     ids: Iterable[int] | None,
     take: Take,
-    is_stored: Callable[[bytes], bool],
+    stored: Stored,
     progress: Callable[[int], None],
     *,
     until_ms: int,
 ) -> Replayed:
     """Try the rejections with these ids again, or all that were kept until then.
 
-    Args: is_stored: tells whether an event with this `_id` (12 bytes) is in the journal.
+    Args: stored: the event in the journal with this `_id` (12 bytes), or None.
     """
     result = Replayed()
     for page in _pages(rejected, ids, until_ms):
         gone: list[int] = []
         for kept in page:
-            if _try(kept, rejected, take, is_stored, result):
+            if _try(kept, rejected, take, stored, result):
                 gone.append(kept.id)
             progress(1)
         rejected.delete(gone)
@@ -73,21 +75,22 @@ def _pages(rejected: RejectedStore, ids: Iterable[int] | None, until_ms: int) ->
         after = page[-1].id
 
 
-def _try(
-    kept: Kept, rejected: RejectedStore, take: Take, is_stored: Callable[[bytes], bool], result: Replayed
-) -> bool:
+def _try(kept: Kept, rejected: RejectedStore, take: Take, stored: Stored, result: Replayed) -> bool:
     """One rejection; True when it may leave. Of several events in one, those refused again are kept by themselves."""
     form = form_of(kept.rejection)
     parts = _events_of(kept.rejection.data, form)
     again: list[Rejection] = []
     for data in parts:
-        if any(is_stored(oid) for oid in _ids_of(data, form)):
+        before = _stored_before(data, form, stored)
+        if before is True:
             result.known += 1
-            continue
-        answer = take(data, form)
-        result.stored += answer["count"]
-        for one in answer["refused"]:
-            again.append(replace(kept.rejection, code=str(one["code"]), reason=str(one["reason"]), data=data))
+        elif before is False:
+            again.append(replace(kept.rejection, code="duplicate_id", data=data))
+        else:
+            answer = take(data, form)
+            result.stored += answer["count"]
+            for one in answer["refused"]:
+                again.append(replace(kept.rejection, code=str(one["code"]), reason=str(one["reason"]), data=data))
     for one in again:
         result.refused += 1
         result.codes[one.code] = result.codes.get(one.code, 0) + 1
@@ -95,6 +98,17 @@ def _try(
         rejected.add(again)
         return True
     return not again
+
+
+def _stored_before(data: bytes, form: str, stored: Stored) -> bool | None:
+    """True: this very event is stored; False: another one with its `_id`; None: neither."""
+    document = _document_of(data, form)
+    oid = None if document is None else document.get("_id")
+    found = stored(oid.binary) if isinstance(oid, ObjectId) else None
+    if document is None or found is None:
+        return None
+    kept = decode(found)
+    return all(key in kept and kept[key] == value for key, value in document.items() if key != "$command")
 
 
 def _events_of(data: bytes, form: str) -> list[bytes]:
@@ -105,13 +119,9 @@ def _events_of(data: bytes, form: str) -> list[bytes]:
         return [data]
 
 
-def _ids_of(data: bytes, form: str) -> list[bytes]:
-    """The `_id`s of the events in the bytes, as far as they can be read."""
+def _document_of(data: bytes, form: str) -> dict[str, Any] | None:
+    """The single event in the bytes, if it can be read."""
     try:
-        if form == "json":
-            documents = [found for found, _ in documents_from_json(data) if isinstance(found, dict)]
-        else:
-            documents = decode_all(data)
+        return from_json(data) if form == "json" else decode(data)
     except EventRefused:
-        return []
-    return [found.binary for document in documents if isinstance(found := document.get("_id"), ObjectId)]
+        return None

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from zarkov.cli.context import Zcmd, zcmd_of
-from zarkov.cli.output import EXIT_FAILED
-from zarkov.errors import ConfigError
+from zarkov.cli.output import EXIT_FAILED, report
+from zarkov.errors import ConfigError, ZarkovError
 
 PANEL = "Ask"
 BANNER = """\
@@ -35,25 +35,40 @@ def shell(ctx: typer.Context) -> None:
 
     Example: [bold]echo 'print(ZM.event.m.find().count())' | zcmd shell[/bold]
     """
-    from IPython import start_ipython
-    from traitlets.config import Config
-
     from zarkov import __version__
     from zarkov.cli.wiring import open_model
 
     zcmd = zcmd_of(ctx)
+    with open_model(zcmd.settings) as model:
+        if sys.stdin.isatty():
+            print(BANNER.format(version=__version__, data_dir=zcmd.settings.data_dir))
+        _start_ipython(_namespace(zcmd, model))
+
+
+def _start_ipython(namespace: dict[str, Any]) -> None:
+    """Run IPython to its end; an error of Zarkov shows as its sentence and hint, any other with its traceback."""
+    from IPython.terminal.ipapp import TerminalIPythonApp
+    from traitlets.config import Config
+
     config = Config()
     config.TerminalIPythonApp.display_banner = False
     config.TerminalInteractiveShell.confirm_exit = False
     if not sys.stdin.isatty():
         config.HistoryManager.enabled = False
         config.TerminalInteractiveShell.colors = "nocolor"
-    with open_model(zcmd.settings) as model:
-        if sys.stdin.isatty():
-            print(BANNER.format(version=__version__, data_dir=zcmd.settings.data_dir))
-        start_ipython(argv=[], config=config, user_ns=_namespace(zcmd, model))
-        if not sys.stdin.isatty():
-            print()
+    app: Any = TerminalIPythonApp.instance(config=config, user_ns=namespace)
+    app.initialize([])
+    app.shell.set_custom_exc((ZarkovError,), _show_error)
+    app.start()
+    if not sys.stdin.isatty():
+        print()
+
+
+def _show_error(
+    shell: Any, kind: type[BaseException], error: BaseException, frames: Any, tb_offset: Any = None
+) -> None:
+    """IPython's hook for errors of the kinds it was registered for."""
+    report(error)
 
 
 def script(

@@ -3,7 +3,9 @@
 One small SQLite file, changed in short BEGIN IMMEDIATE transactions by any process: the journal's id, the
 generations, where each named reader is (retention drops nothing before it), the offset below which everything
 was dropped, and what was quarantined. `reserved` is an offset beyond every offset ever given, written before an
-offset beyond the old one is given: whatever happens to a segment, offsets from `reserved` on are fresh.
+offset beyond the old one is given: whatever happens to a segment, offsets from `reserved` on are fresh. `begun` is
+the first offset of the newest segment, written before it takes its first event: a segment up to there that is gone
+or empty was lost, a later one was only being made.
 """
 
 from __future__ import annotations
@@ -83,16 +85,23 @@ class Catalog:
         self.journal_id = str(self._meta("journal_id", ""))
 
     @classmethod
-    def create(cls, directory: Path, journal_id: str, now_ms: int, *, first_offset: int = 0) -> Catalog:
+    def create(
+        cls, directory: Path, journal_id: str, now_ms: int, *, first_offset: int = 0, vfs: str | None = None
+    ) -> Catalog:
         """A new catalog, with one empty generation, in place of one that holds nothing."""
         path = directory / CATALOG_NAME
-        connection = connect(path, "create")
+        connection = connect(path, "create", vfs)
         try:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute(_SCHEMA)
             connection.executemany(
                 "INSERT INTO meta VALUES (?, ?)",
-                [("journal_id", journal_id), ("first_offset", first_offset), ("reserved", first_offset)],
+                [
+                    ("journal_id", journal_id),
+                    ("first_offset", first_offset),
+                    ("reserved", first_offset),
+                    ("begun", -1),
+                ],
             )
             connection.execute("INSERT INTO generation VALUES (0, ?, NULL, ?, 0)", (first_offset, now_ms))
             connection.execute("COMMIT")
@@ -102,7 +111,7 @@ class Catalog:
         return cls(connection, path)
 
     @classmethod
-    def open(cls, directory: Path, mode: Mode = "read") -> Catalog | None:
+    def open(cls, directory: Path, mode: Mode = "read", vfs: str | None = None) -> Catalog | None:
         """The catalog of a directory; None when there is none, or its creation was not finished.
 
         Raises: JournalCorrupt: it cannot be read. JournalVersion: a newer Zarkov wrote it.
@@ -111,7 +120,7 @@ class Catalog:
         if not path.exists():
             return None
         try:
-            connection = connect(path, mode)
+            connection = connect(path, mode, vfs)
         except apsw.Error as error:
             raise _unreadable(path, error) from error
         try:
@@ -143,6 +152,11 @@ class Catalog:
     def reserved(self) -> int:
         """Beyond every offset ever given."""
         return int(self._meta("reserved", 0))
+
+    @property
+    def begun(self) -> int:
+        """The first offset of the newest segment that took events, or may have; -1 before the first."""
+        return int(self._meta("begun", -1))
 
     @property
     def drop_before(self) -> int:
@@ -198,6 +212,11 @@ class Catalog:
         """Offsets before `offset` may be given from now on; never lowered."""
         with self._change() as execute:
             execute("UPDATE meta SET value = max(value, ?) WHERE key = 'reserved'", (offset,))
+
+    def begin(self, first_offset: int) -> None:
+        """The segment that begins here is made, and may take events from now on; never lowered."""
+        with self._change() as execute:
+            execute("UPDATE meta SET value = max(value, ?) WHERE key = 'begun'", (first_offset,))
 
     def advance_reader(self, name: str, next_offset: int, now_ms: int) -> None:
         """A named reader is done with every offset before `next_offset`; never moves back.

@@ -18,7 +18,7 @@ from pathlib import Path
 import apsw
 
 from zarkov.config.journal import JournalSettings
-from zarkov.errors import JournalCorrupt
+from zarkov.errors import JournalCorrupt, JournalError
 from zarkov.journal import producers
 from zarkov.journal.catalog import CATALOG_NAME, Catalog, Quarantined, identity
 from zarkov.journal.database import connect
@@ -51,7 +51,7 @@ def open_for_writing(directory: Path, settings: JournalSettings, now_ms: int, vf
 
     Raises: JournalCorrupt: the catalog is damaged or missing. JournalVersion. JournalFull. JournalFailed.
     """
-    catalog = _open_catalog(directory, now_ms)
+    catalog = _open_catalog(directory, now_ms, vfs)
     try:
         finish_interrupted(directory, catalog)
         windows = ProducerWindows(settings.window_max, settings.producers_max)
@@ -74,7 +74,14 @@ def begin_segment(
     """A new active segment at `first_offset`. Raises: JournalFull, JournalFailed: there is none."""
     catalog.reserve(first_offset + settings.segment_events_max)
     path = segment_path(directory, first_offset)
-    return Segment.create(path, catalog.journal_id, now_ms, remembered, settings.window_max, vfs)
+    segment = Segment.create(path, catalog.journal_id, now_ms, remembered, settings.window_max, vfs)
+    try:
+        catalog.begin(first_offset)
+    except JournalError:
+        segment.close()
+        remove_segment(path)
+        raise
+    return segment
 
 
 def set_aside(catalog: Catalog, path: Path, first_offset: int, reason: str, now_ms: int) -> None:
@@ -83,14 +90,14 @@ def set_aside(catalog: Catalog, path: Path, first_offset: int, reason: str, now_
     catalog.quarantine(Quarantined(first_offset, 0, path.name, reason, None, now_ms))
 
 
-def _open_catalog(directory: Path, now_ms: int) -> Catalog:
-    catalog = Catalog.open(directory, "write")
+def _open_catalog(directory: Path, now_ms: int, vfs: str | None) -> Catalog:
+    catalog = Catalog.open(directory, "write", vfs)
     if catalog is not None:
         return catalog
     if list_segments(directory):
         raise JournalCorrupt(f"{directory} has segments but no {CATALOG_NAME}")
     remove_segment(directory / CATALOG_NAME)
-    return Catalog.create(directory, identity(), now_ms)
+    return Catalog.create(directory, identity(), now_ms, vfs=vfs)
 
 
 def finish_interrupted(directory: Path, catalog: Catalog) -> None:
@@ -119,23 +126,49 @@ def _open_active(
     vfs: str | None,
 ) -> Segment:
     segments = list_segments(directory)
-    while segments:
-        last = segments.pop()
+    while segments and segments[-1].first_offset > catalog.begun and _is_unfinished(segments[-1].path):
+        remove_segment(segments.pop().path)
+    try:
+        active = _trusted(segments, catalog, vfs)
+    except JournalCorrupt as damage:
+        path = segments[-1].path if segments else segment_path(directory, catalog.begun)
+        set_aside(catalog, path, segments[-1].first_offset if segments else catalog.begun, str(damage), now_ms)
+        active = None
+    if active is not None:
+        catalog.begin(active.first_offset)
+        _load_windows(active, windows, settings.window_max)
+        return active
+    remembered = windows.load(salvage(segments))
+    return begin_segment(directory, catalog, catalog.reserved, remembered, settings, now_ms, vfs)
+
+
+def _is_unfinished(path: Path) -> bool:
+    """Whether a segment has no tables yet; a file that cannot be read is not of that kind."""
+    try:
+        connection = connect(path, "read")
         try:
-            active = Segment.open(last.path, journal_id=catalog.journal_id, vfs=vfs)
-            lost = lost_commits(active.connection, last.path) if active else 0
-            if active is not None and lost:
-                active.close(checkpoint=False)
-                raise JournalCorrupt(f"the WAL of {last.path.name} is damaged before its last {lost} commits")
-        except JournalCorrupt as damage:
-            set_aside(catalog, last.path, last.first_offset, str(damage), now_ms)
-            remembered = windows.load(salvage([*segments, last]))
-            return begin_segment(directory, catalog, catalog.reserved, remembered, settings, now_ms, vfs)
-        if active is not None:
-            _load_windows(active, windows, settings.window_max)
-            return active
-        remove_segment(last.path)
-    return begin_segment(directory, catalog, catalog.reserved, [], settings, now_ms, vfs)
+            return not connection.table_exists("main", "meta")
+        finally:
+            connection.close()
+    except apsw.Error:
+        return False
+
+
+def _trusted(segments: list[SegmentFile], catalog: Catalog, vfs: str | None) -> Segment | None:
+    """The last segment, open; None when the journal has none yet. Raises: JournalCorrupt: events may be lost."""
+    if not segments or segments[-1].first_offset < catalog.begun:
+        if catalog.begun < 0:
+            return None
+        raise JournalCorrupt(f"the segment of offset {catalog.begun:,} is missing")
+    last = segments[-1]
+    active = Segment.open(last.path, journal_id=catalog.journal_id, vfs=vfs)
+    if active is None:
+        raise JournalCorrupt(f"{last.path.name} has lost its tables")
+    lost = lost_commits(active.connection, last.path)
+    if lost:
+        active.close(checkpoint=False)
+        raise JournalCorrupt(f"the WAL of {last.path.name} is damaged before its last {lost} commits")
+    return active
 
 
 def _load_windows(active: Segment, windows: ProducerWindows, window_max: int) -> None:

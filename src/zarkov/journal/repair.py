@@ -106,13 +106,14 @@ class _Repair:
         for index, file in enumerate(files):
             following = files[index + 1].first_offset if index + 1 < len(files) else None
             checked = VerifyReport()
-            stop = check_segment(file, checked)
+            stop = check_segment(file, checked, self._catalog.begun)
             is_short = following is not None and stop < following and not self._was_set_aside(file)
             if checked.findings or is_short:
                 stop = self._replace(file, following)
             if following is None:
                 end_is_known = not any(_may_hide_the_end(finding) for finding in checked.findings)
-        return stop, end_is_known
+        missing = not files or files[-1].first_offset < self._catalog.begun
+        return stop, end_is_known and not (missing and self._catalog.begun >= 0)
 
     def _replace(self, file: SegmentFile, following: int | None) -> int:
         copy = file.path.with_name(file.path.name.removesuffix(SUFFIX) + BUILDING_SUFFIX)
@@ -172,14 +173,15 @@ class _Repair:
 
     def _begin_anew(self, files: list[SegmentFile]) -> None:
         """End the last segment, whose end may be lost, and begin one at an offset never given."""
-        last = files[-1]
-        reason = "its end may be lost"
-        self._catalog.quarantine(Quarantined(last.first_offset, 0, last.path.name, reason, None, self._now_ms))
+        for last in files[-1:]:
+            reason = "what came after it may be lost"
+            self._catalog.quarantine(Quarantined(last.first_offset, 0, last.path.name, reason, None, self._now_ms))
         first = self._catalog.reserved
         self._catalog.reserve(first + 1)
         path = segment_path(self._directory, first)
-        journal_id, window_max = self._catalog.journal_id, _window_max(last)
-        Segment.create(path, journal_id, self._now_ms, salvage(files), window_max).close()
+        window_max = _window_max(files[-1]) if files else WINDOW_DEFAULT
+        Segment.create(path, self._catalog.journal_id, self._now_ms, salvage(files), window_max).close()
+        self._catalog.begin(first)
         self._did(f"events after the last that can be read may be lost; new ones begin at offset {first:,}")
 
     def _new_catalog(self, files: list[SegmentFile]) -> Catalog:
@@ -189,6 +191,8 @@ class _Repair:
         catalog = Catalog.create(
             self._directory, str(found[0]) if found else identity(), self._now_ms, first_offset=first
         )
+        if files:
+            catalog.begin(files[-1].first_offset)
         self._did("the catalog was made anew: one generation, no readers; register the readers before retention runs")
         return catalog
 

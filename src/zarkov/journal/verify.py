@@ -25,7 +25,7 @@ from zarkov.codec import CODEC_OPTIONS
 from zarkov.errors import JournalCorrupt
 from zarkov.journal.catalog import CATALOG_NAME, Catalog
 from zarkov.journal.chunk import Chunk
-from zarkov.journal.directory import SegmentFile, list_segments
+from zarkov.journal.directory import SegmentFile, list_segments, segment_path
 from zarkov.journal.format import CODEC_GONE, OFFSET_MAX
 from zarkov.journal.segment_reader import CorruptChunk, SegmentReader
 from zarkov.journal.selection import EVERYTHING
@@ -68,12 +68,14 @@ def verify(directory: Path, *, progress: Progress | None = None) -> VerifyReport
     """Check the journal in `directory`. Raises: OSError: the directory cannot be read."""
     report = VerifyReport()
     known: set[str] = set()
+    begun = -1
     try:
         catalog = Catalog.open(directory)
         if catalog is None:
             report.findings.append(Finding("catalog", CATALOG_NAME, "there is none"))
         else:
             known = {each.segment for each in catalog.quarantined() if each.count == 0}
+            begun = catalog.begun
             report.findings.extend(_catalog_findings(catalog))
             catalog.close()
     except JournalCorrupt as damage:
@@ -83,19 +85,24 @@ def verify(directory: Path, *, progress: Progress | None = None) -> VerifyReport
     for done, file in enumerate(files):
         if progress is not None:
             progress(done, len(files))
-        stops[file.path.name] = check_segment(file, report)
+        stops[file.path.name] = check_segment(file, report, begun)
     for file, following in pairwise(files):
         stop = stops[file.path.name]
         if stop < following.first_offset and file.path.name not in known:
             reason = "the next segment begins later than this one ends"
             report.findings.append(Finding("hole", file.path.name, reason, stop, following.first_offset))
+    if begun >= 0 and (not files or files[-1].first_offset < begun):
+        report.findings.append(Finding("hole", segment_path(directory, begun).name, "the segment is missing", begun))
     if progress is not None:
         progress(len(files), len(files))
     return report
 
 
-def check_segment(file: SegmentFile, report: VerifyReport) -> int:
-    """Check one segment into `report`; returns the offset after its last chunk, sound or not."""
+def check_segment(file: SegmentFile, report: VerifyReport, begun: int) -> int:
+    """Check one segment into `report`; returns the offset after its last chunk, sound or not.
+
+    Args: begun: segments up to this first offset took events, or may have (see Catalog).
+    """
     report.segments += 1
     name = file.path.name
     try:
@@ -104,14 +111,16 @@ def check_segment(file: SegmentFile, report: VerifyReport) -> int:
         report.findings.append(Finding("file", name, str(damage), file.first_offset))
         return file.first_offset
     try:
-        if not reader.is_ready:
-            return file.first_offset
         lost = lost_commits(reader.connection, file.path)
         if lost:
             reason = f"its WAL is damaged before its last {lost} commits"
             report.findings.append(Finding("wal", name, reason, reader.next_offset))
         for reason in integrity_faults(reader.connection):
             report.findings.append(Finding("file", name, reason, file.first_offset))
+        if not reader.is_ready:
+            if file.first_offset <= begun:
+                report.findings.append(Finding("file", name, "it has lost its tables", file.first_offset))
+            return file.first_offset
         return _check_chunks(reader, report)
     except (JournalCorrupt, apsw.Error) as damage:
         report.findings.append(Finding("file", name, f"it cannot be read: {damage}", file.first_offset))

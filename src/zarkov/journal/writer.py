@@ -123,6 +123,7 @@ class JournalWriter:
         count = sum(entry.count for entry in entries)
         if self._is_full(count):
             self._roll()
+            self._retention.remove(self._active.first_offset, self._now_ms())  # a busy writer is never idle
         try:
             ranges = self._append(entries, count)
         except JournalCorrupt as damage:
