@@ -7,8 +7,8 @@ import time
 
 import apsw
 import pytest
-from journaling import Clock, entry, event, fill, numbers_in, settle, small
 
+from journaling import Clock, entry, event, fill, numbers_in, settle, small
 from zarkov.batch import ProducerBatch
 from zarkov.errors import JournalCorrupt, JournalLocked
 from zarkov.journal import Journal, JournalWriter
@@ -216,9 +216,11 @@ def test_a_follower_passes_over_what_was_set_aside(directory):
     with JournalWriter.open(directory, SETTINGS) as writer:
         writer.commit([entry([5000])])
         with Journal.open(directory) as journal:
-            found = []
-            for chunk in journal.follow(390, stop=lambda: 5000 in found, poll_s=0.001):
-                found += [document["context"]["number"] for document in chunk.documents()]
+            found: list[int] = []
+            follower = journal.follow(390, stop=lambda: False, poll_s=0.001)
+            while 5000 not in found:
+                found += [document["context"]["number"] for document in next(follower).documents()]
+            follower.close()
     assert found == [*range(390, 400), 5000]
 
 

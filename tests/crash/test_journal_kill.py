@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from journaling import entry, numbers_in, settle, small
 
+from journaling import entry, numbers_in, settle, small
 from zarkov.batch import ProducerBatch
 from zarkov.journal import JournalWriter
 from zarkov.journal.verify import verify
@@ -35,7 +35,7 @@ with JournalWriter.open(Path(sys.argv[1]), SETTINGS) as writer:
         if round % 11 == 0:
             writer.rotate()
         if round % 23 == 0:
-            writer.drop_generation(writer.generations()[-1].ordinal)
+            writer.drop_generation([each for each in writer.generations() if not each.dropped][-1].ordinal)
 """
 
 

@@ -1,4 +1,4 @@
-"""Disks that lose writes, tear writes, fill up and fail to sync: no acknowledged event is lost, none is there twice."""
+"""Disks that lose writes, tear writes, fill up and fail to sync: no acknowledged event is lost or there twice."""
 
 import random
 import resource
@@ -8,10 +8,10 @@ import textwrap
 
 import apsw
 import pytest
+
 from faulty_vfs import FaultyDisk, failed_sync, no_space
 from journaling import entry, numbers_in, settle, small
 from waiting import wait_until
-
 from zarkov.batch import ProducerBatch
 from zarkov.errors import JournalFailed, JournalFull
 from zarkov.journal import JournalWriter
@@ -223,7 +223,9 @@ def test_a_limit_on_the_size_of_files_is_a_full_disk(tmp_path):
 def test_the_faulty_disk_does_lose_what_was_not_synced(tmp_path, disk):
     """The tests above would pass on a disk that loses nothing: this one would not."""
     connection = apsw.Connection(str(tmp_path / "x"), vfs=disk.name)
-    connection.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; CREATE TABLE t (n)")
+    connection.pragma("journal_mode", "wal")
+    connection.pragma("synchronous", "off")
+    connection.execute("CREATE TABLE t (n)")
     for number in range(200):
         connection.execute("INSERT INTO t VALUES (?)", (number,))
     disk.power_loss(tmp_path / "after", random.Random(1))

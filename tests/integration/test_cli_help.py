@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from commands import ok, run
+from zarkov.cli.app import app
 
 COMMANDS = [
     *("serve", "eventlog", "shell", "script", "find", "tail", "export", "stats", "rotate", "perftest", "init"),
@@ -18,10 +20,15 @@ COMMANDS = [
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(command: str) -> None:
-    shown = ok(*command.split(), "--help").out
-    assert "Example" in shown
-    assert f"zcmd {command.split()[0]}" in shown
-    assert ok("help", *command.split()).out == shown
+    shown = CliRunner().invoke(app, [*command.split(), "--help"], terminal_width=120)
+    assert shown.exit_code == 0
+    assert "Example" in shown.output
+    assert f"zcmd {command.split()[0]}" in shown.output
+
+
+def test_help_shows_the_help_of_a_command() -> None:
+    assert ok("help", "rejected", "list").out == ok("rejected", "list", "--help").out
+    assert ok("help").out == ok("--help").out
 
 
 def test_the_list_of_commands_is_complete() -> None:

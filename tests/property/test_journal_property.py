@@ -1,4 +1,4 @@
-"""A journal against a plain list, under any order of appending, reopening, merging, rolling, rotating and dropping."""
+"""A journal against a plain list, in any order of appending, reopening, merging, rotating and dropping."""
 
 import shutil
 import tempfile
@@ -9,8 +9,8 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from journaling import START_MS, Clock, entry, small
 
+from journaling import START_MS, Clock, entry, small
 from zarkov.batch import ProducerBatch
 from zarkov.errors import PositionBeyondEnd, PositionExpired
 from zarkov.journal import Catalog, Journal, JournalWriter
@@ -36,7 +36,10 @@ class JournalMachine(RuleBasedStateMachine):
         self.writer = JournalWriter.open(self.directory, SETTINGS, clock=self.clock)
         self.reader = Journal.open(self.directory)
 
-    @rule(counts=st.lists(st.integers(0, 45), min_size=1, max_size=4), producer=st.sampled_from([None, b"a", b"b", b"c"]))
+    @rule(
+        counts=st.lists(st.integers(0, 45), min_size=1, max_size=4),
+        producer=st.sampled_from([None, b"a", b"b", b"c"]),
+    )
     def append(self, counts, producer):
         entries, expected, at = [], [], len(self.events)
         for count in counts:

@@ -6,8 +6,8 @@ import pyarrow
 import pytest
 from bson import Int64, ObjectId
 from bson.datetime_ms import DatetimeMS
-from journaling import START, entry, small
 
+from journaling import START, entry, small
 from zarkov.batch import Entry, Summary
 from zarkov.codec import encode
 from zarkov.errors import PositionBeyondEnd

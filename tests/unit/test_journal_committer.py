@@ -3,9 +3,9 @@
 import threading
 
 import pytest
+
 from journaling import entry, numbers_in, small
 from waiting import wait_until
-
 from zarkov.batch import Rejection
 from zarkov.errors import JournalFailed, JournalFull, ShuttingDown, ZarkovError
 from zarkov.journal import Committer, JournalWriter

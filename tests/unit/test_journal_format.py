@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import bson
 import pytest
-from journaling import entry, event
 
+from journaling import entry, event
 from zarkov.batch import Summary
 from zarkov.errors import JournalCorrupt
 from zarkov.journal.chunk import Chunk

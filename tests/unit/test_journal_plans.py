@@ -6,8 +6,8 @@ import bson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from journaling import entry
 
+from journaling import entry
 from zarkov.batch import Entry
 from zarkov.journal.format import CODEC_GONE, Packer, pack_gone
 from zarkov.journal.merging import plan_merge
@@ -17,13 +17,13 @@ from zarkov.journal.selection import Selection
 
 
 def test_neighbouring_entries_share_a_chunk_up_to_the_limit():
-    runs = plan_runs([entry(range(0, 4)), entry(range(4, 8)), entry(range(8, 12))], 8, 10**6)
+    runs = plan_runs([entry(range(4)), entry(range(4, 8)), entry(range(8, 12))], 8, 10**6)
     assert [run.count for run in runs] == [8, 4]
     assert b"".join(run.data for run in runs) == entry(range(12)).data
 
 
 def test_an_entry_beyond_the_limit_is_cut_and_its_rest_shares_the_next_chunk():
-    runs = plan_runs([entry(range(0, 10)), entry(range(10, 12))], 4, 10**6)
+    runs = plan_runs([entry(range(10)), entry(range(10, 12))], 4, 10**6)
     assert [run.count for run in runs] == [4, 4, 4]
     assert b"".join(run.data for run in runs) == entry(range(12)).data
 

@@ -3,9 +3,9 @@
 import threading
 
 import pytest
+
 from journaling import START_MS, entry, event, fill, numbers_in, settle, small
 from waiting import wait_until
-
 from zarkov.errors import JournalError, PositionBeyondEnd, PositionExpired
 from zarkov.journal import Journal, JournalWriter
 

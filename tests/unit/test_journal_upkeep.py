@@ -1,7 +1,6 @@
 """Merging, recompressing, sealing, shrinking, checkpoints and retention by age and size."""
 
 from journaling import Clock, entry, event, numbers_in, settle, small
-
 from zarkov.batch import Entry, Summary
 from zarkov.codec import encode
 from zarkov.journal import Journal, JournalWriter
@@ -104,7 +103,9 @@ def test_sealing_goes_on_where_a_restart_interrupted_it(tmp_path):
 
 
 def test_freed_pages_are_given_back(tmp_path):
-    documents = [{**event(number), "extra": bytes((number * 7 + i * i) % 256 for i in range(2_000))} for number in range(300)]
+    documents = [
+        {**event(number), "extra": bytes((number * 7 + i * i) % 256 for i in range(2_000))} for number in range(300)
+    ]
     with JournalWriter.open(tmp_path, small(compress_level=0, compact_level=6)) as writer:
         for document in documents:
             data = encode(document)
@@ -113,7 +114,7 @@ def test_freed_pages_are_given_back(tmp_path):
         size = list_segments(tmp_path)[0].bytes
         stored = sum(len(chunk.stored) for chunk in Journal.open(tmp_path).chunks(0))
         assert size < stored * 1.2 + 64 * 1024
-    assert [number for number in numbers_in(tmp_path)] == list(range(300))
+    assert numbers_in(tmp_path) == list(range(300))
 
 
 def test_old_segments_are_dropped_by_age_and_the_active_one_ends_so_that_its_age_counts(tmp_path):
@@ -162,7 +163,6 @@ def test_the_oldest_segments_are_dropped_beyond_the_bytes(tmp_path):
 
 def test_a_busy_wal_is_copied_into_the_file_while_events_come(tmp_path, monkeypatch):
     from waiting import wait_until
-
     from zarkov.journal import writer as module
 
     monkeypatch.setattr(module, "CHECKPOINT_PAGES", 50)

@@ -3,8 +3,8 @@
 import os
 
 import pytest
-from journaling import Clock, entry, fill, numbers_in, settle, small
 
+from journaling import Clock, entry, fill, numbers_in, settle, small
 from zarkov.batch import ProducerBatch, ProducerRecord
 from zarkov.errors import JournalCorrupt, JournalError, JournalFailed, JournalFull, JournalLocked, JournalVersion
 from zarkov.journal import Catalog, Journal, JournalWriter
@@ -153,7 +153,7 @@ def test_rotate_ends_the_generation_and_begins_the_next(tmp_path):
         assert journal.range_of("event") == OffsetRange(15, 1)
         assert journal.range_of("event.0") == OffsetRange(10, 5)
         assert journal.range_of("event.1") == OffsetRange(0, 10)
-        with pytest.raises(JournalError, match="event.2"):
+        with pytest.raises(JournalError, match=r"event\.2"):
             journal.range_of("event.2")
 
 
@@ -268,3 +268,15 @@ def test_a_segment_of_another_journal_is_refused(tmp_path):
     (tmp_path / "one" / name).replace(tmp_path / "two" / name)
     with pytest.raises(JournalError, match="another journal"):
         opened(tmp_path / "two")
+
+
+def test_every_connection_that_writes_is_wal_and_full_and_never_checkpoints_by_itself(tmp_path):
+    from zarkov.journal.database import connect
+
+    for mode in ("create", "write"):
+        connection = connect(tmp_path / "x", mode)
+        wanted = {"journal_mode": "wal", "synchronous": 2, "wal_autocheckpoint": 0, "temp_store": 2}
+        assert {name: connection.pragma(name) for name in wanted} == wanted
+        connection.execute("CREATE TABLE IF NOT EXISTS t (n)")
+        assert (connection.pragma("page_size"), connection.pragma("auto_vacuum")) == (4096, 2)
+        connection.close()

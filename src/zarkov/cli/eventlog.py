@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import gevent
+import zmq
 from gevent.event import Event
 
 from zarkov.cli import logs
@@ -26,6 +27,7 @@ from zarkov.cli.output import EXIT_DONE, EXIT_FAILED, report
 from zarkov.cli.parent import end_with_parent
 from zarkov.cli.settings import load
 from zarkov.config import Settings
+from zarkov.errors import ConfigError
 from zarkov.ingest.control import Command
 from zarkov.ingest.server import EventServer
 from zarkov.journal.committer import Committer
@@ -49,6 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             for warning in resolved.warnings:
                 log.warning("%s", warning)
         return run(resolved.settings, child)
+    except zmq.ZMQError as error:
+        hint = "Another program listens there: stop it, or set the *_bind_address to a free port."
+        return report(ConfigError(f"an address cannot be bound: {error}", hint=hint), verbose=child.options.verbose)
     except Exception as error:  # noqa: BLE001  # the outermost frame: every error ends as one sentence
         return report(error, verbose=child.options.verbose)
 

@@ -1,8 +1,8 @@
 """Giving rejected events another try, after a limit was raised or a fault was mended.
 
 Each is taken in as if it had just been sent. One that is stored now, or was stored before with the same `_id` and
-content, leaves `rejected`; one that is refused again stays. A crash in between leaves an event both stored and rejected: replayed
-again, it is stored twice unless it carries its `_id`.
+content, leaves `rejected`; one that is refused again stays. A crash in between leaves an event both stored and
+rejected: replayed again, it is stored twice unless it carries its `_id`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """From bytes to events: what can be taken, as it will be stored, and why the rest cannot. Pure.
 
-Theory of operation. A drain of a socket is cut into events by their length prefixes, joined, decoded once, and looked
-at once. An event that is complete as it came (`_id` first, `timestamp`, `type`, `context`, not large, no `$command`)
-keeps its bytes; only the others are looked at closely, each on its own: mended (a missing field filled in, a date in
-text made a date), or refused. When nothing was mended or refused, the bytes to store are the very bytes that came.
+Theory of operation. A drain of a socket is cut into events by their length prefixes; block by block they are joined,
+decoded once, and looked at once. An event that is complete as it came (`_id` first, `timestamp`, `type`, `context`,
+not large, no `$command`) keeps its bytes; only the others are looked at closely, each on its own: mended (a missing
+field filled in, a date in text made a date), or refused. When nothing of a payload was mended or refused, the bytes to
+store are the very bytes that came.
 
 Always true of what is taken: it decodes, it is at most `event_bytes_max` bytes and `depth_max` levels, and it begins
 with an ObjectId as `_id`. Unless it asked not to be validated, it is also complete as `zarkov.event` says.
@@ -17,6 +18,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import reduce
+from itertools import islice
 from typing import cast
 
 from bson import ObjectId
@@ -29,6 +32,8 @@ from zarkov.ingest.nesting import is_deeper_than
 from zarkov.ingest.recent import RecentIds
 
 _ID_FIELD = b"\x07_id\x00"
+#: Events decoded and looked at together: few enough that their documents stay in the processor's cache.
+_BLOCK_EVENTS = 250
 #: A type of so many characters needs no count of its bytes.
 _TYPE_LENGTH_PLAIN = TYPE_BYTES_MAX // 4
 
@@ -64,26 +69,33 @@ class Taken:
 
 @dataclass(slots=True)
 class _Run:
-    """Events on their way, in the order they came.
+    """Events on their way, in the order they came; every list has one item an event.
 
-    `documents[i]` is `events[i]` decoded; None when the event is not to be stored. `refused` has the reason, unless
-    it is a duplicate. `events` are the bytes to store, `sent` those that came (as BSON), `texts` as JSON.
+    `sent` are the bytes that came (as BSON), `events` those to store, `texts` those that came as JSON. `stamps` and
+    `kinds` are None for an event that is refused, or was not validated (then `unchecked` has its summary).
     """
 
-    sent: Sequence[bytes]
-    documents: list[Document | None]
+    sent: list[bytes] = field(default_factory=list)
+    events: list[bytes] = field(default_factory=list)
+    texts: list[bytes] | None = None
+    stamps: list[datetime | None] = field(default_factory=list)
+    kinds: list[str | None] = field(default_factory=list)
     refused: dict[int, EventRefused] = field(default_factory=dict)
-    texts: Sequence[bytes] | None = None
-    events: list[bytes] = field(init=False)
-    unchecked: bool = False
-
-    def refuse(self, index: int, refused: EventRefused) -> None:
-        self.documents[index] = None
-        self.refused[index] = refused
+    unchecked: dict[int, Summary] = field(default_factory=dict)
 
     def refusals(self) -> list[Refused]:
         came = self.sent if self.texts is None else self.texts
         return [Refused(i, error.code, str(error), came[i]) for i, error in sorted(self.refused.items())]
+
+    def summary(self, places: Sequence[int], prints: Mapping[bytes, int]) -> Summary:
+        """The summary of the events at these places, whose prints these are."""
+        stamps = [stamp for i in places if (stamp := self.stamps[i]) is not None]
+        kinds = {kind for i in places if (kind := self.kinds[i]) is not None}
+        parts = [self.unchecked[i] for i in places if i in self.unchecked] if self.unchecked else []
+        if stamps:
+            low, high = epoch_ms(min(stamps)), epoch_ms(max(stamps))
+            parts.append(Summary(low, high, min(prints), max(prints), bounded_types(kinds)))
+        return reduce(Summary.merge, parts)
 
 
 class Intake:
@@ -116,62 +128,71 @@ class Intake:
         Args:   exact: every message is known to be as long as its length prefix says (so it is one event).
         """
         events, sound = (messages, True) if exact else _cut(messages)
-        if sound:
-            data = messages[0] if len(messages) == 1 else b"".join(messages)
-            try:
-                return self._take(_Run(events, [*decode_all(data)]), data)
-            except EventRefused:
-                pass  # Which of them it is, the next lines find out.
-        run = _Run(events, [None] * len(events))
-        for index, event in enumerate(events):
-            try:
-                run.documents[index] = decode(event)
-            except EventRefused as refused:
-                run.refuse(index, refused)
-        return self._take(run, None)
+        run = _Run()
+        for start in range(0, len(events), _BLOCK_EVENTS):
+            block = events[start : start + _BLOCK_EVENTS]
+            self._look(run, block, _decoded(run, block, sound))
+        return self._settle(run, messages[0] if len(messages) == 1 else None)
 
     def take_json(self, messages: Iterable[bytes]) -> Taken:
         """Take messages of one JSON object, an array of them, or NDJSON each. Never raises for what the bytes are."""
-        items = [item for message in messages for item in documents_from_json(message)]
-        texts = [text for _, text in items]
-        sent = list(texts)
-        run = _Run(sent, [None] * len(items), texts=texts)
-        for index, (item, _) in enumerate(items):
-            try:
-                if isinstance(item, EventRefused):
-                    raise item
-                sent[index] = encode(item)
-                run.documents[index] = item
-            except EventRefused as refused:
-                run.refuse(index, refused)
-        return self._take(run, None)
+        run = _Run(texts=[])
+        items = (item for message in messages for item in documents_from_json(message))
+        while block := list(islice(items, _BLOCK_EVENTS)):
+            self._look(run, *_encoded(run, block))
+        return self._settle(run, None)
 
-    def _take(self, run: _Run, data: bytes | None) -> Taken:
-        """Settle what becomes of a run; `data` is all that was sent, joined, if that is at hand."""
-        odd = self._odd(run)
-        run.events = [*run.sent]
-        for index in odd:
-            document = run.documents[index]
-            if document is not None:
+    def _look(self, run: _Run, sent: Sequence[bytes], documents: list[Document | None]) -> None:
+        """Add a block to the run: check every event of it, and mend what can be mended.
+
+        Args:   documents: the events decoded; None for those that the run has refused already.
+        """
+        events, start = sent, len(run.events)
+        odd = self._odd(sent, documents)
+        if odd:
+            events = list(sent)
+            for index in odd:
+                document, place = documents[index], start + index
+                if document is None:
+                    continue
                 try:
-                    run.events[index], run.documents[index] = self._mend(run, run.sent[index], document)
+                    events[index], whole, is_checked = self._mend(sent[index], document)
                 except EventRefused as refused:
-                    run.refuse(index, refused)
-        prints, duplicates, unsettled = self._unique(run, bool(odd))
-        documents = [document for document in run.documents if document is not None]
-        if odd or data is None or len(documents) < len(run.sent):
-            both = zip(run.events, run.documents, strict=True)
-            data = b"".join([event for event, document in both if document is not None])
-        self.recent.add(prints)
-        summary = _summary(documents, prints, run.unchecked) if documents else None
-        return Taken(len(run.sent), data, len(documents), summary, run.refusals(), duplicates, unsettled, prints)
+                    run.refused[place] = refused
+                    documents[index] = None
+                    continue
+                documents[index] = whole if is_checked else None
+                if not is_checked:
+                    run.unchecked[place] = Summary.of([whole])
+        run.sent += sent
+        run.events += events
+        run.stamps += [None if document is None else document["timestamp"] for document in documents]
+        run.kinds += [None if document is None else document["type"] for document in documents]
 
-    def _odd(self, run: _Run) -> list[int]:
+    def _settle(self, run: _Run, payload: bytes | None) -> Taken:
+        """What becomes of a whole run; `payload` are the bytes that came, if they came as one."""
+        prints, duplicates, unsettled = self._unique(run)
+        received = len(run.events)
+        places: Sequence[int] = range(received)
+        if run.refused or duplicates:
+            out = run.refused.keys() | set(duplicates)
+            places = [i for i in places if i not in out]
+        events = run.events if len(places) == received else [run.events[i] for i in places]
+        data = (
+            payload
+            if payload is not None and run.events == run.sent and len(places) == received
+            else b"".join(events)
+        )
+        self.recent.add(prints)
+        summary = run.summary(places, prints) if events else None
+        return Taken(received, data, len(events), summary, run.refusals(), duplicates, unsettled, prints)
+
+    def _odd(self, sent: Sequence[bytes], documents: Sequence[Document | None]) -> list[int]:
         """The places of the events that cannot be stored as they are without a closer look."""
         odd: list[int] = []
         plain_bytes = self._plain_bytes
-        documents = cast("list[Document]", run.documents)  # None raises the TypeError that is caught.
-        for index, (event, document) in enumerate(zip(run.sent, documents, strict=True)):
+        decoded = cast("Sequence[Document]", documents)  # None raises the TypeError that is caught.
+        for index, (event, document) in enumerate(zip(sent, decoded, strict=True)):
             try:
                 if not (
                     type(document["timestamp"]) is datetime
@@ -188,8 +209,8 @@ class Intake:
                 odd.append(index)
         return odd
 
-    def _mend(self, run: _Run, sent: bytes, document: Document) -> tuple[bytes, Document]:
-        """One event as it is to be stored. Raises: EventRefused."""
+    def _mend(self, sent: bytes, document: Document) -> tuple[bytes, Document, bool]:
+        """One event as it is to be stored, and whether it was validated. Raises: EventRefused."""
         self._check_size(sent)
         if len(sent) >= self._plain_bytes and is_deeper_than(self._depth_max, sent):
             raise EventRefused("too_deep", f"the event is nested deeper than {self._depth_max} levels")
@@ -200,28 +221,31 @@ class Intake:
             whole = complete(document, now=now, new_id=new_id)
         elif command == "event_noval":
             whole = fill(document, now=now, new_id=new_id)
-            run.unchecked = True
         else:
             name = str(command)[:40]
             raise EventRefused("command_unknown", f"`$command` {name!r} is neither event nor event_noval")
         event = encode({"_id": whole["_id"], **whole}) if has_command else _stored(sent, document, whole)
         self._check_size(event)
-        return event, whole
+        return event, whole, command == "event"
 
     def _check_size(self, event: bytes) -> None:
         if len(event) > self._event_bytes_max:
             raise EventRefused("too_large", f"the event has {len(event):,} of {self._event_bytes_max:,} bytes")
 
-    def _unique(self, run: _Run, is_mended: bool) -> tuple[dict[bytes, int], list[int], bool]:
-        """The prints of the events to store, the places of retries, and whether one of those is not synced yet."""
+    def _unique(self, run: _Run) -> tuple[dict[bytes, int], list[int], bool]:
+        """The prints of the events to store, the places of retries, and whether one of those is not synced yet.
+
+        An event is printed as it was sent: what was filled in differs from one try to the next.
+        """
         recent = self.recent
-        if not is_mended:
-            prints = {event[9:21]: hash(event) for event in run.sent}
+        if not run.refused:
+            pairs = zip(run.events, run.sent, strict=True)
+            prints = {event[9:21]: hash(sent) for event, sent in pairs}
             if len(prints) == len(run.sent) and recent.has_none_of(prints):
                 return prints, [], False
         prints, duplicates, unsettled = {}, [], False
         for index, (sent, event) in enumerate(zip(run.sent, run.events, strict=True)):
-            if run.documents[index] is None:
+            if index in run.refused:
                 continue
             oid, now = event[9:21], hash(sent)
             before = prints.get(oid, recent.print_of(oid))
@@ -229,12 +253,49 @@ class Intake:
                 prints[oid] = now
             elif before == now:
                 duplicates.append(index)
-                run.documents[index] = None
                 unsettled = unsettled or recent.is_open(oid)
             else:
                 message = f"an event with the _id {oid.hex()} and other content is stored already"
-                run.refuse(index, EventRefused("duplicate_id", message))
+                run.refused[index] = EventRefused("duplicate_id", message)
         return prints, duplicates, unsettled
+
+
+def _decoded(run: _Run, block: Sequence[bytes], sound: bool) -> list[Document | None]:
+    """A block decoded, at once if that is possible; `sound`: each event is as long as its length prefix says."""
+    if sound:
+        try:
+            return [*decode_all(b"".join(block))]
+        except EventRefused:
+            pass  # Which of them it is, the next lines find out.
+    documents: list[Document | None] = []
+    for place, event in enumerate(block, len(run.events)):
+        try:
+            documents.append(decode(event))
+        except EventRefused as refused:
+            documents.append(None)
+            run.refused[place] = refused
+    return documents
+
+
+def _encoded(
+    run: _Run, block: Sequence[tuple[Document | EventRefused, bytes]]
+) -> tuple[list[bytes], list[Document | None]]:
+    """A block of JSON objects as BSON, and as documents."""
+    sent: list[bytes] = []
+    documents: list[Document | None] = []
+    for place, (item, text) in enumerate(block, len(run.events)):
+        try:
+            if isinstance(item, EventRefused):
+                raise item
+            sent.append(encode(item))
+            documents.append(item)
+        except EventRefused as refused:
+            sent.append(text)
+            documents.append(None)
+            run.refused[place] = refused
+    if run.texts is not None:
+        run.texts += [text for _, text in block]
+    return sent, documents
 
 
 def _cut(messages: Sequence[bytes]) -> tuple[list[bytes], bool]:
@@ -263,11 +324,3 @@ def _stored(sent: bytes, document: Document, whole: Document) -> bytes:
     elif "_id" not in document and "context" in document and document.get("timestamp") is whole["timestamp"]:
         return with_id(sent, oid)
     return encode({"_id": whole["_id"], **whole})
-
-
-def _summary(documents: Sequence[Document], prints: Mapping[bytes, int], unchecked: bool) -> Summary:
-    if unchecked:
-        return Summary.of(documents)
-    stamps = [document["timestamp"] for document in documents]
-    kinds = {document["type"] for document in documents}
-    return Summary(epoch_ms(min(stamps)), epoch_ms(max(stamps)), min(prints), max(prints), bounded_types(kinds))

@@ -126,11 +126,13 @@ def _open_active(
     vfs: str | None,
 ) -> Segment:
     segments = list_segments(directory)
-    while segments and segments[-1].first_offset > catalog.begun and _is_unfinished(segments[-1].path):
+    while segments and segments[-1].first_offset > catalog.begun and _is_unfinished(segments[-1].path, vfs):
         remove_segment(segments.pop().path)
+    first_offset = catalog.first_offset
     try:
         active = _trusted(segments, catalog, vfs)
     except JournalCorrupt as damage:
+        first_offset = catalog.reserved
         path = segments[-1].path if segments else segment_path(directory, catalog.begun)
         set_aside(catalog, path, segments[-1].first_offset if segments else catalog.begun, str(damage), now_ms)
         active = None
@@ -139,13 +141,14 @@ def _open_active(
         _load_windows(active, windows, settings.window_max)
         return active
     remembered = windows.load(salvage(segments))
-    return begin_segment(directory, catalog, catalog.reserved, remembered, settings, now_ms, vfs)
+    return begin_segment(directory, catalog, first_offset, remembered, settings, now_ms, vfs)
 
 
-def _is_unfinished(path: Path) -> bool:
+def _is_unfinished(path: Path, vfs: str | None) -> bool:
     """Whether a segment has no tables yet; a file that cannot be read is not of that kind."""
     try:
-        connection = connect(path, "read")
+        # For writing: the crash may have left a journal that SQLite must roll back first.
+        connection = connect(path, "write", vfs)
         try:
             return not connection.table_exists("main", "meta")
         finally:
