@@ -78,6 +78,7 @@ class Serving:
         commands: Mapping[str, Command] | None = None,
         control_path: Path | None = None,
         journal: JournalSettings | None = None,
+        settle_s: float = 10,
         **settings: Any,
     ) -> None:
         addresses = dict.fromkeys(
@@ -89,6 +90,7 @@ class Serving:
         self.metrics = Metrics()
         self.error: BaseException | None = None
         self.settled: bool | None = None
+        self._settle_s = settle_s
         self._control_path = control_path
         self._commands = commands or {}
         self._ready, self._stopping = threading.Event(), threading.Event()
@@ -145,7 +147,7 @@ class Serving:
                 self._ready.set()
                 while not self._stopping.is_set() and not self.server.join(0.01):
                     pass
-                self.settled = self.server.stop(drain_s=2, settle_s=10)
+                self.settled = self.server.stop(drain_s=2, settle_s=self._settle_s)
         except BaseException as error:  # noqa: BLE001 - it is raised again in the test's thread
             self.error = error
         finally:

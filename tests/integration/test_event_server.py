@@ -1,5 +1,6 @@
 """The event server with real sockets and a real journal: what comes in, and what is answered."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import bson
@@ -9,6 +10,7 @@ from bson import ObjectId
 
 from serving import Dealer, Serving, event
 from waiting import wait_until
+from zarkov.config import JournalSettings
 from zarkov.errors import JournalFailed, JournalFull
 
 MANY = 1_000
@@ -247,6 +249,17 @@ def test_a_full_journal_refuses_batches_and_keeps_pushed_events_until_there_is_s
         wait_until(lambda: [one.data for one in serving.rejections()] == [b"garbage"])
         serving.push(event(extra="after"))
         serving.wait_for_events(102)
+
+
+def test_what_was_rejected_while_the_journal_is_full_is_kept_at_once_and_once(tmp_path: Path) -> None:
+    full = replace(JournalSettings(), free_bytes_min=2**62)
+    with Serving(tmp_path, journal=full, settle_s=0.1) as serving:
+        serving.push(event(), b"garbage", event())
+        serving.wait_for_metric("ingest_parked_batches", lambda count: count > 0)
+        refused = serving.metric("commits_refused")
+        serving.wait_for_metric("commits_refused", lambda count: count >= refused + 2)
+        assert [one.data for one in serving.rejections()] == [b"garbage"]
+        assert serving.events() == []
 
 
 def test_while_the_journal_is_full_pushed_events_wait_outside(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ forked child starts with an empty outbox and a producer id of its own: what the 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
@@ -85,7 +86,8 @@ class AckLink:
     def _start(self) -> None:
         self._connection = Connection(zmq.DEALER, self._address, send_queue_max=_SEND_QUEUE_MAX, immediate=True)
         self._pump = Pump(self._connection, self._outbox)
-        self._driver = _poller(self._connection.socket_fd, self._connection.monitor_fd)
+        self._nudge = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._driver = _poller(self._connection.socket_fd, self._connection.monitor_fd, self._nudge)
         self._woken, self._waking = socket.socketpair()
         self._woken.setblocking(False)
         self._waking.setblocking(False)
@@ -212,6 +214,9 @@ class AckLink:
         outbox = self._outbox
         pending = outbox.pending_events
         self._pump.exchange(now)
+        if self._driving:
+            # This took the edge of the socket's descriptor, and with it what would have ended the driver's wait.
+            os.eventfd_write(self._nudge, 1)
         if outbox.reports:
             self._reporter.queue(outbox.reports)
             outbox.reports = []
@@ -263,6 +268,8 @@ class AckLink:
         finally:
             self._lock.acquire()
             self._driving = False
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(self._nudge)
             if self._waiters:
                 self._changed.notify_all()
 
@@ -306,7 +313,8 @@ class AckLink:
                 if self._stopped:
                     return
                 now = time.monotonic()
-                self._exchange(now)
+                if not self._driving or self._outbox.wake_at() <= now:  # A driver takes the answers itself.
+                    self._exchange(now)
                 wait_s = self._sleep_s(now)
                 poller = idle if self._driving else busy
             self._reporter.deliver()
@@ -347,6 +355,7 @@ class AckLink:
             self._connection.close(0)
             self._woken.close()
             self._waking.close()
+            os.close(self._nudge)
 
 
 def _poller(*descriptors: int) -> zmq.Poller:

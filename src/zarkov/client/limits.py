@@ -15,7 +15,7 @@ OnFull = Literal["block", "drop", "raise"]
 class Limits:
     batch_events_max: int = 1000
     batch_bytes_max: int = 1024 * 1024
-    #: How long an event may wait for others to share its batch.
+    #: How long an event may wait for others to share its batch while another batch is in flight.
     linger_s: float = 0.005
     #: Events and bytes that are taken and not yet acknowledged.
     queue_events_max: int = 100_000

@@ -2,7 +2,8 @@
 
 Theory of operation. An event that was added is in exactly one place until it is settled:
 
-    open      the batch that still gathers events; sealed when it is full, `linger_s` old, or flushed
+    open      the batch that still gathers events; sealed when it is full, flushed, `linger_s` old, or when nothing
+              is in flight: an idle client sends at once, a busy one gathers while it waits
     queued    sealed batches without a sequence: nothing of them was ever sent
     window    batches with a sequence, sent at least once, in order of their sequences; at most `window_max` wide
 
@@ -115,13 +116,13 @@ class Outbox:
         )
 
     def add(self, event: bytes, now: float) -> bool:
-        """Take one event; the caller has asked `has_room`. True when this sealed a batch."""
+        """Take one event; the caller has asked `has_room`. True when something may be sent now."""
         size = len(event)
         sealed = bool(self._open) and self._open_bytes + size > self._batch_bytes_max
         if sealed:
             self.seal()
         self._opened((event,), size, now)
-        return self._seal_if_full() or sealed
+        return self._seal_if_full() or sealed or (not self._window and self._state == "ready")
 
     def add_many(self, events: Sequence[bytes], start: int, now: float) -> int:
         """Take events from `start` on, at most what completes one batch, and say how many; 0: there is no room."""
@@ -247,7 +248,7 @@ class Outbox:
 
     def _opened(self, events: Sequence[bytes], size: int, now: float) -> None:
         if not self._open:
-            self._open_until = now + self.limits.linger_s
+            self._open_until = now + self.limits.linger_s if self._window else now
         self._open.extend(events)
         self._open_bytes += size
         self.pending_bytes += size
@@ -281,6 +282,8 @@ class Outbox:
         refused = {one.index: one for one in answer.refused if 0 <= one.index < batch.count}
         self.counters.acknowledged += batch.count - len(refused)
         self.counters.refused += len(refused)
+        if not self._window:
+            self._open_until = 0.0 if self._open else NEVER
         if refused:
             events = _events_of(batch)
             self.reports.extend(Refusal(events[i], one.code, one.reason) for i, one in sorted(refused.items()))

@@ -45,7 +45,8 @@ class ZarkovClient:
         ack: keep every event until the server has synced it, and send it again as needed; stored once.
         producer: with `ack`, 1 to 64 bytes that name this sender over restarts, for one client at a time;
             None: random. A forked child appends a suffix of its own.
-        batch_events_max, batch_bytes_max, linger_s: with `ack`, a batch is sent when one is reached.
+        batch_events_max, batch_bytes_max, linger_s: with `ack`, a batch is sent when one is reached, and at once
+            when no other is in flight.
         queue_events_max, queue_bytes_max: what may wait in this process (bytes: only with `ack`).
         on_full: what `event` does then: "block" for up to `timeout_s` (then QueueFull), "drop" and count, or "raise".
         on_error: called with a Refusal for each event that is not stored, and with a ZarkovError for an answer that
@@ -95,9 +96,7 @@ class ZarkovClient:
 
     def event_noval(self, type: str, context: dict[str, Any] | None = None, extra: Any = None) -> None:
         """As `event`, but the server stores it without validation."""
-        self._command(
-            "event_noval", timestamp=datetime.now(UTC), type=type, context=context or {}, extra=extra
-        )
+        self._command("event_noval", timestamp=datetime.now(UTC), type=type, context=context or {}, extra=extra)
 
     def _command(self, cmd: str, **kw: Any) -> None:
         """Send `{"$command": cmd, ...}`, the fields exactly as given."""

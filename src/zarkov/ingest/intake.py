@@ -1,10 +1,10 @@
 """From bytes to events: what can be taken, as it will be stored, and why the rest cannot. Pure.
 
-Theory of operation. A drain of a socket is cut into events by their length prefixes; block by block they are joined,
-decoded once, and looked at once. An event that is complete as it came (`_id` first, `timestamp`, `type`, `context`,
-not large, no `$command`) keeps its bytes; only the others are looked at closely, each on its own: mended (a missing
-field filled in, a date in text made a date), or refused. When nothing of a payload was mended or refused, the bytes to
-store are the very bytes that came.
+Theory of operation. A drain of a socket is cut into events by their length prefixes; block by block they are
+joined, decoded once, and looked at once. An event that is complete as it came (`_id` first, `timestamp`, `type`,
+`context`, not large, no `$command`) keeps its bytes; only the others are looked at closely, each on its own: mended
+(a missing field filled in, a date in text made a date), or refused. When nothing of a payload was mended or
+refused, the bytes to store are the very bytes that came.
 
 Always true of what is taken: it decodes, it is at most `event_bytes_max` bytes and `depth_max` levels, and it begins
 with an ObjectId as `_id`. Unless it asked not to be validated, it is also complete as `zarkov.event` says.
@@ -32,6 +32,7 @@ from zarkov.ingest.nesting import is_deeper_than
 from zarkov.ingest.recent import RecentIds
 
 _ID_FIELD = b"\x07_id\x00"
+_ID_BYTES = len(_ID_FIELD) + 12
 #: Events decoded and looked at together: few enough that their documents stay in the processor's cache.
 _BLOCK_EVENTS = 250
 #: A type of so many characters needs no count of its bytes.
@@ -150,13 +151,16 @@ class Intake:
         events, start = sent, len(run.events)
         odd = self._odd(sent, documents)
         if odd:
-            events = list(sent)
+            events, now = list(sent), self._now()
             for index in odd:
                 document, place = documents[index], start + index
                 if document is None:
                     continue
+                if len(sent[index]) + _ID_BYTES < self._plain_bytes and _lacks_only_an_id(document):
+                    events[index] = with_id(sent[index], self._new_id())
+                    continue
                 try:
-                    events[index], whole, is_checked = self._mend(sent[index], document)
+                    events[index], whole, is_checked = self._mend(sent[index], document, now)
                 except EventRefused as refused:
                     run.refused[place] = refused
                     documents[index] = None
@@ -209,12 +213,12 @@ class Intake:
                 odd.append(index)
         return odd
 
-    def _mend(self, sent: bytes, document: Document) -> tuple[bytes, Document, bool]:
+    def _mend(self, sent: bytes, document: Document, now: datetime) -> tuple[bytes, Document, bool]:
         """One event as it is to be stored, and whether it was validated. Raises: EventRefused."""
         self._check_size(sent)
         if len(sent) >= self._plain_bytes and is_deeper_than(self._depth_max, sent):
             raise EventRefused("too_deep", f"the event is nested deeper than {self._depth_max} levels")
-        now, new_id = self._now(), ObjectId(self._new_id())
+        new_id = ObjectId(self._new_id())
         has_command = "$command" in document
         command = document.pop("$command", "event")
         if command == "event":
@@ -315,6 +319,19 @@ def _cut(messages: Sequence[bytes]) -> tuple[list[bytes], bool]:
     return events, sound
 
 
+def _lacks_only_an_id(document: Document) -> bool:
+    """Whether the event is complete but for its `_id`: what clients mostly send."""
+    kind = document.get("type")
+    return (
+        "_id" not in document
+        and type(document.get("timestamp")) is datetime
+        and type(document.get("context")) is dict
+        and type(kind) is str
+        and 0 < len(kind) <= _TYPE_LENGTH_PLAIN
+        and "$command" not in document
+    )
+
+
 def _stored(sent: bytes, document: Document, whole: Document) -> bytes:
     """The bytes of a mended event: those sent, where they serve, for they cost nothing."""
     oid: bytes = whole["_id"].binary
@@ -322,5 +339,5 @@ def _stored(sent: bytes, document: Document, whole: Document) -> bytes:
         if sent[4:9] == _ID_FIELD and sent[9:21] == oid:
             return sent
     elif "_id" not in document and "context" in document and document.get("timestamp") is whole["timestamp"]:
-        return with_id(sent, oid)
+        return with_id(sent, oid)  # A large one, or one with a long type.
     return encode({"_id": whole["_id"], **whole})

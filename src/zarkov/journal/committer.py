@@ -41,7 +41,9 @@ T = TypeVar("T")
 #: Done(offsets, None) after the sync, or Done(None, error): nothing of the request was acknowledged.
 Done = Callable[[OffsetRange | None, ZarkovError | None], None]
 NOTHING = OffsetRange(-1, 0)
+#: Commits in callers' threads whose median decides, and for how long there are none when they are slow.
 INLINE_COMMITS = 15
+INLINE_PAUSE_S = 1.0
 #: What one queued request costs beside its data, for `pending_bytes`.
 REQUEST_BYTES = 256
 #: An idle writer without upkeep looks again after this time, for retention.
@@ -89,6 +91,8 @@ class Committer:
         self._pending_bytes = 0
         self._stopping = False
         self._draining = True
+        self._rejections_kept = False
+        self._inline_from_s = float("-inf")
         self._inline_s: deque[float] = deque(maxlen=INLINE_COMMITS)
         self._thread = threading.Thread(target=self._run, name="zarkov-committer", daemon=True)
         self._commits = metrics.counter("commits", "Commits synced to the journal")
@@ -155,10 +159,13 @@ class Committer:
         """
         if entry is not None and len(entry.data) > self._settings.inline_bytes_max:
             return None
+        if self._now() < self._inline_from_s:
+            return None
         times = self._inline_s
         if len(times) == INLINE_COMMITS and statistics.median(times) > self._settings.inline_commit_s_max:
-            # Try again from time to time: the disk may have been slow for a moment only.
-            times.popleft()
+            # The disk may be slow for a moment only: try again later.
+            self._inline_from_s = self._now() + INLINE_PAUSE_S
+            times.clear()
             return None
         if self._queue or self._refusal() is not None or not self._using.acquire(blocking=False):
             return None
@@ -229,23 +236,27 @@ class Committer:
         return group, calls
 
     def _commit_group(self, group: list[_Request]) -> None:
+        self._rejections_kept = False
         error: ZarkovError | None = self._refused_group()
+        failure: ZarkovError | None
         offsets: list[OffsetRange] = []
         if error is None:
             entries = [request.entry for request in group if request.entry is not None]
             rejections = [rejection for request in group for rejection in request.rejections]
             try:
                 offsets = self._commit(entries, rejections)
-            except ZarkovError as failure:
-                error = failure
+            except ZarkovError as refusal:
+                error = refusal
             except Exception:  # noqa: BLE001 - one request's fault must not end the thread
                 _log.exception("commit failed requests=%d", len(group))
                 error = ZarkovError("the commit failed inside Zarkov")
         answers = iter(offsets)
         for request in group:
             given = NOTHING if request.entry is None else next(answers, None)
+            # Who only had rejections to keep has its answer before the events are tried, full or not.
+            failure = None if request.entry is None and self._rejections_kept else error
             try:
-                request.done(None if error else given, error)
+                request.done(None if failure else given, failure)
             except Exception:  # noqa: BLE001 - nor a callback's
                 _log.exception("a callback of a commit raised")
         with self._changed:
@@ -260,6 +271,7 @@ class Committer:
         try:
             if rejections:
                 self._rejected.add(rejections)
+            self._rejections_kept = True
             if not entries:
                 return []
             began = self._now()

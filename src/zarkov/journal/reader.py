@@ -171,17 +171,14 @@ class Journal:
         """
         self._check(start, None)
         while not stop():
-            # Looked at before reading: what the reading then does not find in earlier segments will never come.
-            following = self._next_segment(start)
-            seen = start
+            before = start
             for chunk in self.chunks(start):
                 yield chunk
-                seen = chunk.stop
+                start = chunk.stop
                 if stop():
                     return
-            if seen == start:
+            if start == before:
                 wait(poll_s)
-            start = max(seen, following)
 
     def columns(
         self,
@@ -292,10 +289,6 @@ class Journal:
                 corrupt.stop,
                 corrupt.reason,
             )
-
-    def _next_segment(self, offset: int) -> int:
-        """Where the first segment beyond `offset` begins; `offset` without one."""
-        return next((file.first_offset for file in self._segments.ready() if file.first_offset > offset), offset)
 
 
 def _timestamp_ms(event: dict[str, Any]) -> int | None:

@@ -69,8 +69,6 @@ _RANKS: dict[type, int] = {
     MaxKey: _MAX_KEY,
 }
 
-_INT64 = range(-(2**63), 2**63)
-
 
 def rank(value: Any) -> int:
     """The place of the value's type in BSON's order of types; MISSING ranks as null."""
@@ -160,7 +158,7 @@ def operand(value: Any, depth: int = 0) -> Any:
     if isinstance(value, str):
         return _stored_text(value)
     if isinstance(value, int):
-        if value not in _INT64:
+        if not -(2**63) <= value < 2**63:
             raise FilterInvalid(f"the integer {value} does not fit into 64 bits")
         return value
     if isinstance(value, float):
