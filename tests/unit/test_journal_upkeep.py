@@ -1,9 +1,12 @@
 """Merging, recompressing, sealing, shrinking, checkpoints and retention by age and size."""
 
+import time
+
 from journaling import Clock, entry, event, numbers_in, settle, small
 from zarkov.batch import Entry, Summary
 from zarkov.codec import encode
 from zarkov.journal import Journal, JournalWriter
+from zarkov.journal.database import BUSY_TIMEOUT_MS, connect
 from zarkov.journal.directory import list_segments
 from zarkov.journal.segment_reader import SegmentReader
 
@@ -174,3 +177,31 @@ def test_a_busy_wal_is_copied_into_the_file_while_events_come(tmp_path, monkeypa
         wait_until(lambda: path.stat().st_size > before)
         assert path.with_name(path.name + "-wal").stat().st_size < 500 * 4200
     assert numbers_in(tmp_path) == list(range(600))
+
+
+def test_retention_runs_under_constant_load_too(tmp_path):
+    clock = Clock()
+    with JournalWriter.open(tmp_path, small(retention_age_s=1000), clock=clock) as writer:
+        for start in range(0, 100, 10):
+            writer.commit([entry(range(start, start + 10))])
+            clock.at_s += 300
+            writer.upkeep(idle=False)
+        with Journal.open(tmp_path) as journal:
+            assert journal.first_offset == 60
+
+
+def test_a_reader_that_stopped_in_the_middle_of_a_read_stops_neither_commits_nor_upkeep(tmp_path):
+    with JournalWriter.open(tmp_path, small(segment_events_max=200)) as writer:
+        singles(writer, 0, 20)
+        stuck = connect(list_segments(tmp_path)[0].path, "read")
+        stuck.execute("BEGIN")
+        assert stuck.execute("SELECT count(*) FROM chunk").get == 20
+        began = time.monotonic()
+        settle(writer)
+        singles(writer, 20, 400)
+        settle(writer)
+        # Not a speed: SQLite would have waited this long for the reader.
+        assert time.monotonic() - began < BUSY_TIMEOUT_MS / 1000
+        assert stuck.execute("SELECT count(*) FROM chunk").get == 20
+        stuck.close()
+    assert numbers_in(tmp_path) == list(range(400))

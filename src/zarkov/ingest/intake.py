@@ -33,6 +33,7 @@ from zarkov.ingest.recent import RecentIds
 
 _ID_FIELD = b"\x07_id\x00"
 _ID_BYTES = len(_ID_FIELD) + 12
+_ID, _OID = slice(4, 21), slice(9, 21)  # of an event that begins with its `_id`: the field, and its value
 #: Events decoded and looked at together: few enough that their documents stay in the processor's cache.
 _BLOCK_EVENTS = 250
 #: A type of so many characters needs no count of its bytes.
@@ -72,13 +73,15 @@ class Taken:
 class _Run:
     """Events on their way, in the order they came; every list has one item an event.
 
-    `sent` are the bytes that came (as BSON), `events` those to store, `texts` those that came as JSON. `stamps` and
-    `kinds` are None for an event that is refused, or was not validated (then `unchecked` has its summary).
+    `sent` are the bytes that came (as BSON), `events` those to store, `texts` those that came as JSON, `oids` the ids
+    of 12 bytes. `stamps` and `kinds` are None for an event that is refused, or was not validated (then `unchecked`
+    has its summary).
     """
 
     sent: list[bytes] = field(default_factory=list)
     events: list[bytes] = field(default_factory=list)
     texts: list[bytes] | None = None
+    oids: list[bytes] = field(default_factory=list)
     stamps: list[datetime | None] = field(default_factory=list)
     kinds: list[str | None] = field(default_factory=list)
     refused: dict[int, EventRefused] = field(default_factory=dict)
@@ -90,13 +93,19 @@ class _Run:
 
     def summary(self, places: Sequence[int], prints: Mapping[bytes, int]) -> Summary:
         """The summary of the events at these places, whose prints these are."""
-        stamps = [stamp for i in places if (stamp := self.stamps[i]) is not None]
-        kinds = {kind for i in places if (kind := self.kinds[i]) is not None}
+        stamps, kinds = self.stamps, self.kinds
+        if len(places) < len(stamps) or self.unchecked:
+            stamps = [stamp for i in places if (stamp := self.stamps[i]) is not None]
+            kinds = [kind for i in places if (kind := self.kinds[i]) is not None]
         parts = [self.unchecked[i] for i in places if i in self.unchecked] if self.unchecked else []
         if stamps:
             low, high = epoch_ms(min(stamps)), epoch_ms(max(stamps))
             parts.append(Summary(low, high, min(prints), max(prints), bounded_types(kinds)))
         return reduce(Summary.merge, parts)
+
+
+#: Ids, timestamps and types.
+_Columns = tuple[list[bytes], list[datetime], list[str]]
 
 
 class Intake:
@@ -148,30 +157,79 @@ class Intake:
 
         Args:   documents: the events decoded; None for those that the run has refused already.
         """
-        events, start = sent, len(run.events)
-        odd = self._odd(sent, documents)
-        if odd:
-            events, now = list(sent), self._now()
-            for index in odd:
-                document, place = documents[index], start + index
-                if document is None:
-                    continue
-                if len(sent[index]) + _ID_BYTES < self._plain_bytes and _lacks_only_an_id(document):
-                    events[index] = with_id(sent[index], self._new_id())
-                    continue
-                try:
-                    events[index], whole, is_checked = self._mend(sent[index], document, now)
-                except EventRefused as refused:
-                    run.refused[place] = refused
-                    documents[index] = None
-                    continue
-                documents[index] = whole if is_checked else None
-                if not is_checked:
-                    run.unchecked[place] = Summary.of([whole])
+        columns = self._plain_columns(sent, documents)
+        if columns is None:
+            events = self._mended(run, sent, documents)
+            stamps = [None if document is None else document["timestamp"] for document in documents]
+            kinds = [None if document is None else document["type"] for document in documents]
+            oids = [event[_OID] for event in events]
+        else:
+            events = sent
+            oids, stamps, kinds = columns
         run.sent += sent
         run.events += events
-        run.stamps += [None if document is None else document["timestamp"] for document in documents]
-        run.kinds += [None if document is None else document["type"] for document in documents]
+        run.oids += oids
+        run.stamps += stamps
+        run.kinds += kinds
+
+    def _plain_columns(self, sent: Sequence[bytes], documents: Sequence[Document | None]) -> _Columns | None:
+        """The ids, timestamps and types of a block of which every event can be stored as it is; None if one cannot.
+
+        It asks what `_is_plain` asks, but a column at a time, which takes half the time.
+        """
+        decoded = cast("Sequence[Document]", documents)  # None raises the TypeError that is caught.
+        try:
+            oids = [document["_id"].binary for document in decoded]
+            stamps = [document["timestamp"] for document in decoded]
+            kinds = [document["type"] for document in decoded]
+            contexts = [document["context"] for document in decoded]
+        except (KeyError, TypeError, AttributeError):
+            return None
+        if (
+            set(map(type, stamps)) == {datetime}
+            and set(map(type, kinds)) == {str}
+            and set(map(type, contexts)) == {dict}
+            and all(0 < len(kind) <= _TYPE_LENGTH_PLAIN for kind in set(kinds))
+            and max(map(len, sent)) < self._plain_bytes
+            and not any(["$command" in document for document in decoded])
+            and [event[_ID] for event in sent] == list(map(_ID_FIELD.__add__, oids))
+        ):
+            return oids, stamps, kinds
+        return None
+
+    def _is_plain(self, sent: bytes, document: Document) -> bool:
+        """Whether an event can be stored as it is, without a closer look."""
+        oid = document.get("_id")
+        return (
+            type(oid) is ObjectId
+            and sent[_ID] == _ID_FIELD + oid.binary
+            and _is_complete(document)
+            and len(sent) < self._plain_bytes
+        )
+
+    def _mended(self, run: _Run, sent: Sequence[bytes], documents: list[Document | None]) -> list[bytes]:
+        """The events of a block as they are to be stored; what is refused, or unchecked, is so in the run.
+
+        `documents` become those of the stored and validated events, None for the others.
+        """
+        events, now = list(sent), self._now()
+        for index, document in enumerate(documents):
+            if document is None or self._is_plain(sent[index], document):
+                continue
+            if "_id" not in document and _is_complete(document) and len(sent[index]) + _ID_BYTES < self._plain_bytes:
+                events[index] = with_id(sent[index], self._new_id())
+                continue
+            place = len(run.events) + index
+            try:
+                events[index], whole, is_checked = self._mend(sent[index], document, now)
+            except EventRefused as refused:
+                run.refused[place] = refused
+                documents[index] = None
+                continue
+            documents[index] = whole if is_checked else None
+            if not is_checked:
+                run.unchecked[place] = Summary.of([whole])
+        return events
 
     def _settle(self, run: _Run, payload: bytes | None) -> Taken:
         """What becomes of a whole run; `payload` are the bytes that came, if they came as one."""
@@ -190,28 +248,6 @@ class Intake:
         self.recent.add(prints)
         summary = run.summary(places, prints) if events else None
         return Taken(received, data, len(events), summary, run.refusals(), duplicates, unsettled, prints)
-
-    def _odd(self, sent: Sequence[bytes], documents: Sequence[Document | None]) -> list[int]:
-        """The places of the events that cannot be stored as they are without a closer look."""
-        odd: list[int] = []
-        plain_bytes = self._plain_bytes
-        decoded = cast("Sequence[Document]", documents)  # None raises the TypeError that is caught.
-        for index, (event, document) in enumerate(zip(sent, decoded, strict=True)):
-            try:
-                if not (
-                    type(document["timestamp"]) is datetime
-                    and type(document["context"]) is dict
-                    and 0 < len(document["type"]) <= _TYPE_LENGTH_PLAIN
-                    and type(document["type"]) is str
-                    and event[4:9] == _ID_FIELD
-                    and document["_id"].binary == event[9:21]
-                    and len(event) < plain_bytes
-                    and "$command" not in document
-                ):
-                    odd.append(index)
-            except (KeyError, TypeError, AttributeError):
-                odd.append(index)
-        return odd
 
     def _mend(self, sent: bytes, document: Document, now: datetime) -> tuple[bytes, Document, bool]:
         """One event as it is to be stored, and whether it was validated. Raises: EventRefused."""
@@ -243,15 +279,14 @@ class Intake:
         """
         recent = self.recent
         if not run.refused:
-            pairs = zip(run.events, run.sent, strict=True)
-            prints = {event[9:21]: hash(sent) for event, sent in pairs}
+            prints = dict(zip(run.oids, map(hash, run.sent), strict=True))
             if len(prints) == len(run.sent) and recent.has_none_of(prints):
                 return prints, [], False
         prints, duplicates, unsettled = {}, [], False
-        for index, (sent, event) in enumerate(zip(run.sent, run.events, strict=True)):
+        for index, (sent, oid) in enumerate(zip(run.sent, run.oids, strict=True)):
             if index in run.refused:
                 continue
-            oid, now = event[9:21], hash(sent)
+            now = hash(sent)
             before = prints.get(oid, recent.print_of(oid))
             if before is None:
                 prints[oid] = now
@@ -319,12 +354,11 @@ def _cut(messages: Sequence[bytes]) -> tuple[list[bytes], bool]:
     return events, sound
 
 
-def _lacks_only_an_id(document: Document) -> bool:
-    """Whether the event is complete but for its `_id`: what clients mostly send."""
+def _is_complete(document: Document) -> bool:
+    """Whether an event needs nothing but perhaps an `_id`: what clients mostly send."""
     kind = document.get("type")
     return (
-        "_id" not in document
-        and type(document.get("timestamp")) is datetime
+        type(document.get("timestamp")) is datetime
         and type(document.get("context")) is dict
         and type(kind) is str
         and 0 < len(kind) <= _TYPE_LENGTH_PLAIN
@@ -336,7 +370,7 @@ def _stored(sent: bytes, document: Document, whole: Document) -> bytes:
     """The bytes of a mended event: those sent, where they serve, for they cost nothing."""
     oid: bytes = whole["_id"].binary
     if whole is document:
-        if sent[4:9] == _ID_FIELD and sent[9:21] == oid:
+        if sent[_ID] == _ID_FIELD + oid:
             return sent
     elif "_id" not in document and "context" in document and document.get("timestamp") is whole["timestamp"]:
         return with_id(sent, oid)  # A large one, or one with a long type.

@@ -71,6 +71,7 @@ class Retention:
         self._catalog = catalog
         self._settings = settings
         self._checked_ms: int | None = None
+        self._created_ms: dict[str, int] = {}
 
     def is_due(self, now_ms: int) -> bool:
         """Whether the last look is long enough ago; also when the clock went back."""
@@ -105,6 +106,7 @@ class Retention:
             self._catalog.raise_first_offset(gone[-1].stop_offset)
         for each in gone:
             remove_segment(each.path)
+            self._created_ms.pop(each.path.name, None)
             crash_point("in_retention")
             _log.info("segment removed segment=%s bytes=%d", each.path.name, each.bytes)
         return self._catalog.first_offset >= min(drop_before, active_first)
@@ -112,9 +114,20 @@ class Retention:
     def _kept(self, active_first: int) -> list[Kept]:
         segments = [each for each in list_segments(self._directory) if each.first_offset <= active_first]
         return [
-            Kept(each.path, each.first_offset, following.first_offset, _created_ms(following.path), each.bytes)
+            Kept(each.path, each.first_offset, following.first_offset, self._created(following.path), each.bytes)
             for each, following in itertools.pairwise(segments)
         ]
+
+    def _created(self, path: Path) -> int | None:
+        """When a segment was begun; None when it cannot be read, and where it does not matter."""
+        if not self._settings.retention_age_s:
+            return None
+        if path.name not in self._created_ms:
+            found = _created_ms(path)
+            if found is None:
+                return None
+            self._created_ms[path.name] = found
+        return self._created_ms[path.name]
 
 
 def _created_ms(path: Path) -> int | None:

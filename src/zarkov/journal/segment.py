@@ -15,7 +15,7 @@ import apsw
 
 from zarkov.errors import JournalCorrupt, JournalError, JournalFailed, JournalVersion
 from zarkov.journal import producers
-from zarkov.journal.database import connect, rollback, sync_directory, translate
+from zarkov.journal.database import BUSY_TIMEOUT_MS, connect, rollback, sync_directory, translate
 from zarkov.journal.directory import first_offset_of, remove_segment
 from zarkov.journal.format import (
     APPLICATION_ID,
@@ -154,8 +154,12 @@ class Segment:
             raise
 
     def checkpoint(self, mode: int = apsw.SQLITE_CHECKPOINT_PASSIVE) -> bool:
-        """Copy the WAL into the file; false when readers or the disk stood in the way. Raises: JournalFailed."""
+        """Copy the WAL into the file; false when readers or the disk stood in the way. Raises: JournalFailed.
+
+        It waits for nobody: a reader that was stopped in the middle must not stop the writer.
+        """
         try:
+            self.connection.set_busy_timeout(0)
             pages, copied = self.connection.wal_checkpoint(mode=mode)
         except (apsw.BusyError, apsw.LockedError):
             return False
@@ -164,6 +168,8 @@ class Segment:
             if failure.retryable:
                 return False
             raise failure from error
+        finally:
+            self.connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         if mode == apsw.SQLITE_CHECKPOINT_TRUNCATE:
             self.wal_pages = 0
         return bool(pages == copied)

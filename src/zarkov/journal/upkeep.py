@@ -14,7 +14,7 @@ from pathlib import Path
 import apsw
 
 from zarkov.config.journal import JournalSettings
-from zarkov.errors import JournalCorrupt, JournalError, JournalFull
+from zarkov.errors import JournalCorrupt, JournalError
 from zarkov.journal.catalog import Catalog
 from zarkov.journal.checkpoints import CHECKPOINT_PAGES
 from zarkov.journal.compaction import Compaction
@@ -60,19 +60,15 @@ class Upkeep:
         return False
 
     def step(self, active: Segment) -> bool:
-        """One step of everything; true when there is more. Raises: JournalFailed."""
-        try:
-            if self._of(active).step():
-                self._limit_wal(active)
-                return True
-            self._small = 0
-            if active.wal_pages:
-                active.checkpoint(apsw.SQLITE_CHECKPOINT_TRUNCATE)
-                active.wal_pages = 0
-            return self._seal_step(active)
-        except JournalFull as full:
-            _log.warning("upkeep postponed reason=%s", full)
-            return False
+        """One step of everything; true when there is more. Raises: JournalFull, JournalFailed."""
+        if self._of(active).step():
+            self._limit_wal(active)
+            return True
+        self._small = 0
+        if active.wal_pages:
+            active.checkpoint(apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            active.wal_pages = 0
+        return self._seal_step(active)
 
     def close(self) -> None:
         """Close the segment that is being sealed."""

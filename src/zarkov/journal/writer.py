@@ -16,6 +16,7 @@ Between commits `upkeep` does a bounded piece of work: see `upkeep`.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +42,8 @@ from zarkov.journal.retention import Retention
 from zarkov.journal.segment import insert_row
 from zarkov.journal.upkeep import Upkeep
 from zarkov.position import OffsetRange
+
+_log = logging.getLogger(__name__)
 
 
 class JournalWriter:
@@ -162,18 +165,20 @@ class JournalWriter:
     def upkeep(self, idle: bool) -> bool:
         """Do a bounded piece (some 20 ms) of the work that waits; true when there is more.
 
-        Under load (`idle` false) only small chunks are merged, and only when there are many.
+        Under load (`idle` false) retention runs, and small chunks are merged when there are many; the rest waits.
         Raises: JournalFailed. A full disk postpones the work.
         """
         self._require_usable()
         now_ms = self._now_ms()
-        if not idle:
-            return self._upkeep.merge_under_load(self._active)
-        if self._retention.is_due(now_ms):
-            if self._retention.wants_new_segment(self._active, now_ms):
-                self._roll()
-            self._retention.remove(self._active.first_offset, now_ms)
-        return self._upkeep.step(self._active)
+        try:
+            if self._retention.is_due(now_ms):
+                if self._retention.wants_new_segment(self._active, now_ms):
+                    self._roll()
+                self._retention.remove(self._active.first_offset, now_ms)
+            return self._upkeep.step(self._active) if idle else self._upkeep.merge_under_load(self._active)
+        except JournalFull as full:
+            _log.warning("upkeep postponed reason=%s", full)
+            return False
 
     def close(self) -> None:
         """Close every file and free the lock; a second call does nothing."""
