@@ -98,7 +98,7 @@ class JournalSettings:
     )
     retention_age_s: float = setting(
         0,
-        "Segments whose newest event is older are dropped, behind every reader; 0 keeps them",
+        "Segments that ended longer ago are dropped, behind every reader; 0 keeps them",
         unit="s",
         minimum=0,
         maximum=1000 * YEAR_S,

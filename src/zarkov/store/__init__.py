@@ -17,4 +17,6 @@
     documents
     sqlite           the embedded store: both together
     ming_bind        the store as the database that Ming expects
+
+The model and the commands use `sqlite`, `parse`, `filter` and `bounds`; the rest serves these.
 """

@@ -175,7 +175,7 @@ def _element(value: Any, depth: int) -> tuple[Node, bool]:
 
 
 def _count(value: Any) -> int:
-    whole = isinstance(value, float) and value.is_integer() or (isinstance(value, int) and value is not True)
+    whole = (isinstance(value, float) and value.is_integer()) or (isinstance(value, int) and value is not True)
     if not whole or value is False or value < 0:
         raise FilterInvalid(f"$size takes a whole number of 0 or more, not {value!r}")
     return int(value)
