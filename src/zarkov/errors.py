@@ -13,6 +13,8 @@
     │   └── PositionExpired      position_expired
     ├── StoreError
     │   ├── FilterInvalid        filter_invalid
+    │   ├── UpdateInvalid        update_invalid
+    │   ├── DocumentExists       document_exists
     │   ├── AppendOnly           append_only
     │   └── StoreFailed          store_failed
     ├── ProtocolError
@@ -158,6 +160,20 @@ class FilterInvalid(StoreError):
 
     code = "filter_invalid"
     hint = "docs/querying.md lists the operators."
+
+
+class UpdateInvalid(StoreError):
+    """An update has an operator or a value that does not fit the document it is for."""
+
+    code = "update_invalid"
+    hint = "docs/querying.md lists the update operators."
+
+
+class DocumentExists(StoreError):
+    """A document or a collection with this name is there already."""
+
+    code = "document_exists"
+    hint = "Use replace_one with upsert, or another `_id`."
 
 
 class AppendOnly(StoreError):

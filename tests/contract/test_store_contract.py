@@ -13,7 +13,7 @@ import pytest
 from bson import Decimal128, Int64, ObjectId
 
 from stored import event_id, write
-from zarkov.errors import AppendOnly, FilterInvalid, StoreFailed
+from zarkov.errors import AppendOnly, DocumentExists, FilterInvalid, StoreFailed, UpdateInvalid
 from zarkov.journal import Journal
 from zarkov.store.compare import sort_key
 from zarkov.store.contract import Collection, Store
@@ -294,7 +294,7 @@ def test_a_range_of_ids_is_what_the_filter_says_of_each(things: Collection, oper
 def test_an_id_is_there_once(things: Collection) -> None:
     things.insert_many([{"_id": 1}, {"_id": True}])
     for taken in (1, 1.0, Int64(1)):
-        with pytest.raises(StoreFailed, match="already"):
+        with pytest.raises(DocumentExists, match="already"):
             things.insert_many([{"_id": 7}, {"_id": taken}])
     assert things.count_documents({}) == 2
 
@@ -320,9 +320,9 @@ def test_replace_keeps_the_id_and_upserts_when_asked(things: Collection) -> None
     assert (result.matched_count, result.modified_count, result.upserted_id) == (1, 1, None)
     assert things.replace_one({"b": 2}, {"b": 2}).modified_count == 0
     assert list(things.find()) == [{"_id": 1, "b": 2}]
-    with pytest.raises(StoreFailed, match="cannot change the `_id`"):
+    with pytest.raises(UpdateInvalid, match="cannot change the `_id`"):
         things.replace_one({"b": 2}, {"_id": 5})
-    with pytest.raises(FilterInvalid, match="no operators"):
+    with pytest.raises(UpdateInvalid, match="no operators"):
         things.replace_one({}, {"$set": {"a": 1}})
 
 
@@ -337,7 +337,7 @@ def test_updates_change_one_or_all(things: Collection) -> None:
 
 def test_an_update_that_fails_changes_nothing(things: Collection) -> None:
     things.insert_many([{"_id": 1, "n": 1}, {"_id": 2, "n": "two"}])
-    with pytest.raises(StoreFailed, match="needs a number"):
+    with pytest.raises(UpdateInvalid, match="needs a number"):
         things.update_many({}, {"$inc": {"n": 1}})
     assert things.find_one(1) == {"_id": 1, "n": 1}
 
@@ -390,7 +390,7 @@ def test_rename_takes_the_place_of_the_target_only_when_asked(open_store: Open) 
     new, old = store.collection("out.new"), store.collection("out")
     new.insert_one({"_id": 1})
     old.insert_one({"_id": 2})
-    with pytest.raises(StoreFailed, match="already"):
+    with pytest.raises(DocumentExists, match="already"):
         new.rename("out")
     new.rename("out", drop_target=True)
     assert (list(new.find()), list(old.find())) == ([], [{"_id": 1}])

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from bson import Int64
 
-from zarkov.errors import FilterInvalid, StoreFailed
+from zarkov.errors import UpdateInvalid
 from zarkov.store.update import compile_update
 
 
@@ -84,7 +84,7 @@ def test_one_operand_is_not_shared_by_the_documents_it_is_set_in() -> None:
     ],
 )
 def test_an_update_is_refused_and_what_is_wrong_is_named(update: dict[str, Any], named: str) -> None:
-    with pytest.raises(FilterInvalid, match=re.escape(named)):
+    with pytest.raises(UpdateInvalid, match=re.escape(named)):
         compile_update(update)
 
 
@@ -104,7 +104,7 @@ def test_an_update_is_refused_and_what_is_wrong_is_named(update: dict[str, Any],
     ],
 )
 def test_an_update_that_does_not_fit_the_document_fails(document: dict[str, Any], update: dict[str, Any]) -> None:
-    with pytest.raises(StoreFailed):
+    with pytest.raises(UpdateInvalid):
         updated(document, update)
 
 

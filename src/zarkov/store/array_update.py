@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from zarkov.errors import FilterInvalid, StoreFailed
+from zarkov.errors import UpdateInvalid
 from zarkov.store.compare import MISSING, sort_key
 from zarkov.store.filter import compile_node
 from zarkov.store.parse import parse_element
@@ -25,7 +25,7 @@ def push(value: Any) -> Change:
     position, kept = modifiers.get("$position"), modifiers.get("$slice")
     for number in (position, kept):
         if number is not None and (isinstance(number, bool) or not isinstance(number, int)):
-            raise FilterInvalid("$position and $slice take whole numbers")
+            raise UpdateInvalid("$position and $slice take whole numbers")
 
     def change(old: Any) -> Any:
         array = _array("$push", old)
@@ -71,7 +71,7 @@ def pull(condition: Any) -> Change:
 def pull_all(values: Any) -> Change:
     """Remove the elements that equal any of the values."""
     if not isinstance(values, list):
-        raise FilterInvalid("$pullAll takes a list of values")
+        raise UpdateInvalid("$pullAll takes a list of values")
     keys = {sort_key(value) for value in values}
     return lambda old: (
         MISSING if old is MISSING else [item for item in _array("$pullAll", old) if sort_key(item) not in keys]
@@ -81,7 +81,7 @@ def pull_all(values: Any) -> Change:
 def pop(end: Any) -> Change:
     """Remove the last element (1) or the first (-1)."""
     if isinstance(end, bool) or end not in (1, -1):
-        raise FilterInvalid("$pop takes 1 (the last element) or -1 (the first)")
+        raise UpdateInvalid("$pop takes 1 (the last element) or -1 (the first)")
     return lambda old: (
         MISSING if old is MISSING else _array("$pop", old)[slice(None, -1) if end == 1 else slice(1, None)]
     )
@@ -92,9 +92,9 @@ def _each(name: str, value: Any, modifiers: tuple[str, ...]) -> tuple[list[Any],
         return [value], {}
     unknown = [key for key in value if key not in modifiers]
     if unknown:
-        raise FilterInvalid(f"{name} has no modifier {unknown[0]!r}", hint="It has " + ", ".join(modifiers) + ".")
+        raise UpdateInvalid(f"{name} has no modifier {unknown[0]!r}", hint="It has " + ", ".join(modifiers) + ".")
     if not isinstance(value["$each"], list):
-        raise FilterInvalid(f"$each of {name} takes a list")
+        raise UpdateInvalid(f"$each of {name} takes a list")
     return value["$each"], value
 
 
@@ -102,5 +102,5 @@ def _array(name: str, old: Any) -> list[Any]:
     if old is MISSING:
         return []
     if not isinstance(old, list):
-        raise StoreFailed(f"{name} needs an array, where a {type(old).__name__} is stored")
+        raise UpdateInvalid(f"{name} needs an array, where a {type(old).__name__} is stored")
     return list(old)

@@ -13,7 +13,7 @@ from typing import Any
 from bson import ObjectId
 
 from zarkov import codec
-from zarkov.errors import EventRefused, FilterInvalid, StoreFailed
+from zarkov.errors import DocumentExists, EventRefused, FilterInvalid, StoreFailed, UpdateInvalid
 from zarkov.event import EVENT_BYTES_MAX, Document
 from zarkov.store.contract import DeleteResult, InsertResult, UpdateResult
 from zarkov.store.cursor import DocumentCursor, Query, as_filter, distinct_values
@@ -162,7 +162,7 @@ class DocumentCollection:
         """
         with self._file.transaction():
             if not drop_target and self._file.count(new_name):
-                raise StoreFailed(f"there is a collection {new_name!r} already", hint="Pass drop_target=True.")
+                raise DocumentExists(f"there is a collection {new_name!r} already", hint="Pass drop_target=True.")
             self._file.rename(self.name, new_name)
 
     def _found(self, node: Node, sort: Sort, skip: int, limit: int) -> Iterator[tuple[bytes, Document]]:
@@ -184,7 +184,7 @@ class DocumentCollection:
             document["_id"] = self._new_id()
         key = id_key(document["_id"])
         if self._file.get(self.name, key) is not None:
-            raise StoreFailed(
+            raise DocumentExists(
                 f"{self.name!r} has a document with the `_id` {document['_id']!r} already",
                 hint="Use replace_one or an update with upsert=True to change it.",
             )
@@ -263,13 +263,13 @@ def _matching(page: list[tuple[bytes, bytes]], match: Predicate) -> list[tuple[b
 def _replacing(replacement: Mapping[str, Any]) -> Changed:
     """A replacement as a change: the `_id` stays. Raises: FilterInvalid: it holds update operators."""
     if any(str(name).startswith("$") for name in replacement):
-        raise FilterInvalid("a replacement takes no operators such as $set", hint="Use update_one.")
+        raise UpdateInvalid("a replacement takes no operators such as $set", hint="Use update_one.")
 
     def change(document: Document, inserting: bool) -> Document:
         changed = dict(replacement)
         if "_id" in document:
             if id_key(changed.setdefault("_id", document["_id"])) != id_key(document["_id"]):
-                raise StoreFailed("a replacement cannot change the `_id`", hint="Insert it and delete the old one.")
+                raise UpdateInvalid("a replacement cannot change the `_id`", hint="Insert it and delete the old one.")
             changed = {"_id": document["_id"], **{name: changed[name] for name in changed if name != "_id"}}
         return changed
 

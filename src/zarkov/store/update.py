@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any
 
-from zarkov.errors import FilterInvalid, StoreFailed
+from zarkov.errors import UpdateInvalid
 from zarkov.event import Document
 from zarkov.store import array_update
 from zarkov.store.compare import MISSING, operand, sort_key
@@ -29,17 +29,17 @@ PADDING_COUNT_MAX = 1_000_000
 def compile_update(update: Mapping[str, Any]) -> Update:
     """The update as a function of a document and whether it is being inserted (by an upsert).
 
-    The function raises StoreFailed where an operator does not fit what is stored, or would change the `_id`.
-    Raises: FilterInvalid: not operators, an unknown one, an operand of the wrong kind, or two on overlapping paths.
+    The function raises UpdateInvalid where an operator does not fit what is stored, or would change the `_id`.
+    Raises: UpdateInvalid: not operators, an unknown one, an operand of the wrong kind, or two on overlapping paths.
     """
     if not update or not all(isinstance(name, str) and name.startswith("$") for name in update):
-        raise FilterInvalid("an update takes operators such as $set", hint="To replace a document use replace_one.")
+        raise UpdateInvalid("an update takes operators such as $set", hint="To replace a document use replace_one.")
     steps: list[tuple[str, Path, Any]] = []
     for name, fields in update.items():
         if name not in _OPERATORS and name not in ("$unset", "$rename", "$setOnInsert"):
-            raise FilterInvalid(f"the store has no update operator {name!r}", hint="It has " + _names() + ".")
+            raise UpdateInvalid(f"the store has no update operator {name!r}", hint="It has " + _names() + ".")
         if not isinstance(fields, Mapping):
-            raise FilterInvalid(f"{name} takes a document of paths and values")
+            raise UpdateInvalid(f"{name} takes a document of paths and values")
         steps += [(name, _path(path), value) for path, value in fields.items()]
     _refuse_overlaps([path for _, path, _ in steps])
     changes = [_change(name, path, value) for name, path, value in steps]
@@ -49,7 +49,7 @@ def compile_update(update: Mapping[str, Any]) -> Update:
         for change in changes:
             change(changed, inserting)
         if not inserting and "_id" in document and _id_differs(document, changed):
-            raise StoreFailed("an update cannot change the `_id`", hint="Insert a new document, delete the old one.")
+            raise UpdateInvalid("an update cannot change the `_id`", hint="Insert a new one, delete the old one.")
         return changed
 
     return apply
@@ -91,7 +91,7 @@ def _get(holder: Any, part: str) -> Any:
         return holder.get(part, MISSING)
     index = index_of(part)
     if not isinstance(holder, list) or index < 0:
-        raise StoreFailed(f"the update needs a document at {part!r}, where a {type(holder).__name__} is stored")
+        raise UpdateInvalid(f"the update needs a document at {part!r}, where a {type(holder).__name__} is stored")
     return holder[index] if index < len(holder) else MISSING
 
 
@@ -101,7 +101,7 @@ def _put(holder: Any, part: str, value: Any) -> None:
         return
     index = index_of(part)
     if index > len(holder) + PADDING_COUNT_MAX:
-        raise StoreFailed(f"element {index:,} lies too far beyond the array's end")
+        raise UpdateInvalid(f"element {index:,} lies too far beyond the array's end")
     holder.extend([None] * (index + 1 - len(holder)))
     holder[index] = value
 
@@ -130,16 +130,16 @@ def _rename(document: Document, path: Path, target: Path) -> None:
 
 def _numeric(name: str, amount: Any, combine: Callable[[Any, Any], Any], start: Any) -> Change:
     if type(amount) is bool or not isinstance(amount, int | float):
-        raise FilterInvalid(f"{name} takes an int or a float, not {amount!r}")
+        raise UpdateInvalid(f"{name} takes an int or a float, not {amount!r}")
 
     def change(old: Any) -> Any:
         if old is MISSING:
             return start if start is not None else amount
         if type(old) is bool or not isinstance(old, int | float):
-            raise StoreFailed(f"{name} needs a number, where a {type(old).__name__} is stored")
+            raise UpdateInvalid(f"{name} needs a number, where a {type(old).__name__} is stored")
         new = combine(old, amount)
         if isinstance(new, int) and not -(2**63) <= new < 2**63:
-            raise StoreFailed(f"{name} would make an integer beyond 64 bits")
+            raise UpdateInvalid(f"{name} would make an integer beyond 64 bits")
         return new
 
     return change
@@ -186,10 +186,10 @@ def _names() -> str:
 
 def _path(path: Any) -> Path:
     if not isinstance(path, str):
-        raise FilterInvalid(f"a path must be a string, not {path!r}")
+        raise UpdateInvalid(f"a path must be a string, not {path!r}")
     parts = parts_of(path)
     if any(part.startswith("$") for part in parts):
-        raise FilterInvalid(f"the path {path!r} is positional, which updates here are not", hint="Name the element.")
+        raise UpdateInvalid(f"the path {path!r} is positional, which updates here are not", hint="Name the element.")
     return parts
 
 
@@ -197,7 +197,7 @@ def _refuse_overlaps(paths: list[Path]) -> None:
     ordered = sorted(paths)
     for first, second in pairwise(ordered):
         if second[: len(first)] == first:
-            raise FilterInvalid(f"the update changes {'.'.join(first)!r} and {'.'.join(second)!r} at once")
+            raise UpdateInvalid(f"the update changes {'.'.join(first)!r} and {'.'.join(second)!r} at once")
 
 
 def _id_differs(before: Document, after: Document) -> bool:
