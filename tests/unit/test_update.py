@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from bson import Int64
 
-from zarkov.errors import UpdateInvalid
+from zarkov.errors import FilterInvalid, UpdateInvalid
 from zarkov.store.update import compile_update
 
 
@@ -84,7 +84,7 @@ def test_one_operand_is_not_shared_by_the_documents_it_is_set_in() -> None:
     ],
 )
 def test_an_update_is_refused_and_what_is_wrong_is_named(update: dict[str, Any], named: str) -> None:
-    with pytest.raises(UpdateInvalid, match=re.escape(named)):
+    with pytest.raises((FilterInvalid, UpdateInvalid), match=re.escape(named)):
         compile_update(update)
 
 
