@@ -192,6 +192,7 @@ class AckLink:
     def forked(self) -> None:
         """In a forked child: start afresh, leaving the parent's socket, thread and events alone."""
         if self._closing:
+            self._lock = threading.Lock()
             return
         if self._thread is not None:
             self._connection.disown()
@@ -231,11 +232,12 @@ class AckLink:
         if self._on_full == "drop":
             self._dropped += 1
             return False
-        if self._on_full == "block" and self._wait_until(lambda: self._outbox.has_room(size), self._timeout_s):
-            return True
-        self._keep_moving(time.monotonic())
+        found = self._on_full == "block" and self._wait_until(lambda: self._outbox.has_room(size), self._timeout_s)
         if self._closing:
             raise ClientClosed("the client was closed while an event waited for room")
+        if found:
+            return True
+        self._keep_moving(time.monotonic())
         pending, waited_s = self._outbox.pending_events, self._timeout_s if self._on_full == "block" else 0
         raise QueueFull(f"{pending:,} events wait for acknowledgement by {self._address} (waited {waited_s:g} s)")
 
@@ -316,7 +318,8 @@ class AckLink:
                 if not self._driving or self._outbox.wake_at() <= now:  # A driver takes the answers itself.
                     self._exchange(now)
                 wait_s = self._sleep_s(now)
-                poller = idle if self._driving else busy
+                awaits_answer = self._outbox.in_flight or not self._outbox.greeted
+                poller = busy if awaits_answer and not self._driving else idle
             self._reporter.deliver()
             poller.poll(None if wait_s == NEVER else math.ceil(wait_s * 1000))
             self._hear_wakes()

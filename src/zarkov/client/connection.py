@@ -1,12 +1,13 @@
 """One ZeroMQ socket in a context of its own, and what becomes of its connection.
 
 A context of its own makes `close` honest: terminating it waits until the socket's queue is on the network, and
-nothing else of the program is held up. A process that was forked must not touch its parent's sockets: it disowns them.
+nothing else of the program is held up. A forked process must not touch its parent's sockets: it disowns them.
 """
 
 from __future__ import annotations
 
 import math
+import time
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
@@ -76,8 +77,10 @@ class Connection:
 
     def wait_until_up(self, timeout_s: float) -> bool:
         """Wait for a connection; False when there is none in time."""
+        deadline = time.monotonic() + timeout_s
         self.changes()
-        if not self.is_up and self._monitor.poll(math.ceil(timeout_s * 1000)):
+        while not self.is_up and (left_s := deadline - time.monotonic()) > 0:
+            self._monitor.poll(math.ceil(left_s * 1000))
             self.changes()
         return self.is_up
 

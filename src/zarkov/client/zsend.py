@@ -1,75 +1,93 @@
-"""zsend.py: events from standard input, one JSON object a line, to a server's PULL socket.
+"""zsend.py: events from standard input, one JSON object a line, to an event server.
 
-    echo '{"type": "nop"}' | zsend.py tcp://localhost:6543
-    zcat events.ndjson.gz  | zsend.py tcp://localhost:6543 @/etc/zarkov.key
+    echo '{"type":"nop"}' | zsend.py tcp://localhost:6543
 
-A line is sent as BSON, `{"$datetime": <epoch seconds>}` and the other forms of Extended JSON made dates, and an
-RFC 3339 `timestamp` too. With a key, the key goes before each event as a frame of its own, for `zcmd proxy`. PUSH is
-fire and forget: this ends when the events are on the network, not when they are stored.
+Each line becomes one BSON message over PUSH. A line that cannot be sent is reported on standard error under its
+number; the others are sent all the same.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO, TextIO
 
 from zarkov.client.limits import Limits
 from zarkov.client.push import PushLink
 from zarkov.codec import encode, from_json
-from zarkov.errors import ConfigError, EventRefused, ZarkovError
+from zarkov.errors import ConfigError, EventRefused, ServerUnreachable, ZarkovError
 from zarkov.event import EVENT_BYTES_MAX, parse_rfc3339
 
-USAGE = """\
-usage: zsend.py URI [KEY | @KEYFILE]  <  one JSON object a line
-
-  URI       the server's bson_bind_address, such as tcp://localhost:6543
-  KEY       the shared key of `zcmd proxy`, or @ and the file that holds it
-
-example: echo '{"type": "nop"}' | zsend.py tcp://localhost:6543
-"""
-CONNECT_TIMEOUT_S = 30.0
+#: JSON may be longer than its BSON, but not without end.
+LINE_BYTES_MAX = 4 * EVENT_BYTES_MAX
+CONNECT_S_MAX = 10.0
+SEND_S_MAX = 60.0
+_BLANK = b" \t\r\n"
 
 
-def main() -> int:
-    """The console script. Exit code 0: everything was sent; 1: some lines were not; 2: wrong usage."""
-    arguments = sys.argv[1:]
-    if len(arguments) not in (1, 2) or arguments[0] in ("-h", "--help"):
-        print(USAGE, end="", file=sys.stdout if "--help" in arguments or "-h" in arguments else sys.stderr)
-        return 0 if arguments and arguments[0] in ("-h", "--help") else 2
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0: all lines were sent; 1: some were not, or no server was reached; 2: wrong usage."""
+    options = _parser().parse_args(arguments)
     try:
-        key = _key(arguments[1]) if len(arguments) == 2 else None
-        link = PushLink(arguments[0], limits=Limits(), on_full="block", timeout_s=CONNECT_TIMEOUT_S, key=key)
-    except ZarkovError as error:
-        print(f"zsend.py: {error} {error.hint}", file=sys.stderr)
+        link = PushLink(
+            options.uri, limits=Limits(), on_full="block", timeout_s=SEND_S_MAX, key=shared_key(options.key)
+        )
+    except ConfigError as error:
+        print(f"zsend.py: {error}. {error.hint}", file=sys.stderr)
         return 2
     try:
-        bad = send_lines(sys.stdin.buffer, link.send, lambda text: print(f"zsend.py: {text}", file=sys.stderr))
+        refused_count = send_lines(sys.stdin.buffer, link.send, sys.stderr)
+        if link.stats.taken and not link.wait_until_up(CONNECT_S_MAX):
+            raise ServerUnreachable(f"no server answers at {options.uri}; not all events were sent")
+        link.close(SEND_S_MAX)
     except ZarkovError as error:
         print(f"zsend.py: {error}. {error.hint}", file=sys.stderr)
         return 1
     finally:
-        link.close(CONNECT_TIMEOUT_S)
-    return 1 if bad else 0
+        link.close(0)
+    return 1 if refused_count else 0
 
 
-def send_lines(lines: Iterable[bytes], send: Callable[[bytes], None], complain: Callable[[str], None]) -> int:
-    """Send each line that is an event, complain of the others with their number; returns how many those are."""
-    bad = 0
-    for number, line in enumerate(lines, 1):
-        if line.isspace():
-            continue
+def shared_key(argument: str | None) -> bytes | None:
+    """The key itself, or the content of the file named behind `@`, without the blanks around it.
+
+    Raises: ConfigError: the file cannot be read.
+    """
+    if argument is None or not argument.startswith("@"):
+        return argument.encode() if argument else None
+    try:
+        return Path(argument[1:]).read_bytes().strip()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read the key file {argument[1:]}: {error.strerror}", hint="Name a readable file behind the @."
+        ) from error
+
+
+def send_lines(lines: BinaryIO, send: Callable[[bytes], None], errors: TextIO) -> int:
+    """Send each line that is an event; report the others, and say how many they were."""
+    refused_count = 0
+    for number, line in enumerate(_lines(lines), 1):
         try:
-            send(event_of(line))
+            event = to_bson(line) if line.strip(_BLANK) else b""
         except EventRefused as refused:
-            bad += 1
-            complain(f"line {number}: {refused} [{refused.code}]")
-    return bad
+            refused_count += 1
+            print(f"zsend.py: line {number}: {refused} ({refused.code})", file=errors)
+            continue
+        if event:
+            send(event)
+    return refused_count
 
 
-def event_of(line: bytes) -> bytes:
-    """The event on one line of JSON, as BSON. Raises: EventRefused."""
-    document = from_json(line.strip())
+def to_bson(line: bytes) -> bytes:
+    """One line of JSON as a BSON event, an RFC 3339 `timestamp` as a date.
+
+    Raises: EventRefused: with one of `errors.REFUSAL_CODES`.
+    """
+    if len(line) > LINE_BYTES_MAX:
+        raise EventRefused("too_large", f"the line is longer than {LINE_BYTES_MAX:,} bytes")
+    document = from_json(line)
     stamp = document.get("timestamp")
     if isinstance(stamp, str):
         document["timestamp"] = parse_rfc3339(stamp)
@@ -79,14 +97,25 @@ def event_of(line: bytes) -> bytes:
     return event
 
 
-def _key(argument: str) -> bytes:
-    if not argument.startswith("@"):
-        return argument.encode()
-    path = Path(argument[1:])
-    try:
-        return path.read_bytes().strip()
-    except OSError as error:
-        raise ConfigError(f"the key file {path} cannot be read: {error.strerror}.", hint="Name a file.") from error
+def _lines(source: BinaryIO) -> Iterator[bytes]:
+    """The lines; of one that is too long, its beginning, which is longer than LINE_BYTES_MAX."""
+    while line := source.readline(LINE_BYTES_MAX + 1):
+        yield line
+        while len(line) > LINE_BYTES_MAX and not line.endswith(b"\n"):
+            line = source.readline(LINE_BYTES_MAX + 1)
+            if not line:
+                return
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="zsend.py",
+        description="Send events from standard input, one JSON object a line.",
+        epilog="""example:  echo '{"type":"nop"}' | zsend.py tcp://localhost:6543""",
+    )
+    parser.add_argument("uri", help="the server's bson_bind_address, such as tcp://localhost:6543")
+    parser.add_argument("key", nargs="?", help="a shared key for `zcmd proxy`, or @ and the file that holds it")
+    return parser
 
 
 if __name__ == "__main__":

@@ -154,6 +154,8 @@ class Intake:
         start, plain_bytes = len(run.sent), self._plain_bytes
         run.sent += sent
         run.events += sent
+        if self._look_at_once(run, sent, documents):
+            return
         odd: list[int] = []
         add_oid, add_stamp, add_kind = run.oids.append, run.stamps.append, run.kinds.append
         decoded = cast("Sequence[Document]", documents)  # None raises the TypeError that is caught.
@@ -185,6 +187,34 @@ class Intake:
                 found = documents[place - start]
                 if found is not None:
                     self._mend(run, place, found, now)
+
+    def _look_at_once(self, run: _Run, sent: Sequence[bytes], documents: Sequence[Document | None]) -> bool:
+        """Add a block of which every event can be stored as it came; False, with nothing done, for any other.
+
+        The checks are those of `_look`, a field at a time: half the time of an event at a time.
+        """
+        decoded = cast("Sequence[Document]", documents)
+        try:
+            stamps = [document["timestamp"] for document in decoded]
+            kinds = [document["type"] for document in decoded]
+            oids = [document["_id"].binary for document in decoded]
+            contexts = {type(document["context"]) for document in decoded}
+        except (KeyError, TypeError, AttributeError):
+            return False
+        if not (
+            set(map(type, stamps)) == {datetime}
+            and set(map(type, kinds)) == {str}
+            and contexts == {dict}
+            and all(0 < len(kind) <= _TYPE_LENGTH_PLAIN for kind in set(kinds))
+            and max(map(len, sent)) < self._plain_bytes
+            and not any(["$command" in document for document in decoded])
+            and [event[_ID] for event in sent] == [_ID_FIELD + oid for oid in oids]
+        ):
+            return False
+        run.oids += oids
+        run.stamps += stamps
+        run.kinds += kinds
+        return True
 
     def _settle(self, run: _Run, payload: bytes | None) -> Taken:
         """What becomes of a whole run; `payload` are the bytes that came, if they came as one."""
