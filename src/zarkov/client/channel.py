@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterable, Sequence
 import zmq
 
 from zarkov.client.connection import Connection
-from zarkov.client.frames import PRODUCER_BYTES_MAX
+from zarkov.client.frames import PRODUCER_BYTES_MAX, require_whole
 from zarkov.client.limits import Limits, OnFull
 from zarkov.client.outbox import NEVER, Outbox
 from zarkov.client.pump import Pump
@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 _SEND_QUEUE_MAX = 1000  # messages; the server's window is far below
 _NAP_S_MIN = 0.001
 _TRAFFIC_S = 0.1  # after the last event, the thread naps for this long before it sleeps
-_DRIVE_S_MAX = 0.1  # a driver looks up this often, to notice a `close`
+_DRIVE_S_MAX = 0.1  # what a wake-up that got lost would cost a driver; nothing relies on it
 _BLOCKED_S = 0.05
 
 
@@ -135,8 +135,9 @@ class AckLink:
         self._reporter.deliver()
 
     def send_many(self, events: Iterable[bytes]) -> None:
-        """As `send`, for each; where it raises, the events before were taken."""
+        """As `send`, for each; where it raises, the events before were taken. Raises: EventRefused: none was."""
         found: Sequence[bytes] = events if isinstance(events, (list, tuple)) else list(events)
+        require_whole(found)
         start, end = 0, len(found)
         while start < end:
             with self._lock:
@@ -163,8 +164,8 @@ class AckLink:
                 if self._stopped:
                     raise ClientClosed("the client is closed")
                 self._ensure_started()
-                mark = self._outbox.mark()
-                done = self._wait_until(lambda: self._outbox.settled(mark), limit_s)
+                outbox, mark = self._outbox, self._outbox.mark()
+                done = self._wait_until(lambda: outbox.settled(mark) and not outbox.counters.abandoned, limit_s)
                 self._keep_moving(time.monotonic())
                 failure = self._failure(done, limit_s)
         finally:
@@ -191,11 +192,13 @@ class AckLink:
 
     def forked(self) -> None:
         """In a forked child: start afresh, leaving the parent's socket, thread and events alone."""
+        if self._thread is not None and not self._stopped:
+            self._connection.disown()
+            self._close_wakers()
         if self._closing:
             self._lock = threading.Lock()
+            self._stopped = True
             return
-        if self._thread is not None:
-            self._connection.disown()
         suffix = b"." + os.urandom(8).hex().encode()
         producer = self._outbox.producer[: PRODUCER_BYTES_MAX - len(suffix)] + suffix
         self._reset(producer, Reporter(self._reporter.on_error))
@@ -246,7 +249,7 @@ class AckLink:
         deadline = time.monotonic() + timeout_s
         while True:
             now = time.monotonic()
-            if not self._driving:
+            if not self._driving and not self._stopped:
                 self._exchange(now)
             if done():
                 return True
@@ -293,8 +296,10 @@ class AckLink:
         refused = outbox.counters.refused - self._refused_before
         self._refused_before = outbox.counters.refused
         if not done:
+            count = outbox.pending_events + outbox.counters.abandoned
+            when = "before the client was closed" if outbox.counters.abandoned else f"within {waited_s:g} s"
             met = "" if outbox.greeted else "; no acknowledging server answers there"
-            text = f"{outbox.pending_events:,} events not acknowledged by {address} within {waited_s:g} s{met}"
+            text = f"{count:,} events not acknowledged by {address} {when}{met}"
             return NotAcknowledged(text + (f"; {refused:,} refused" if refused else ""))
         if refused:
             failure = NotAcknowledged(
@@ -320,9 +325,8 @@ class AckLink:
                 wait_s = self._sleep_s(now)
                 awaits_answer = self._outbox.in_flight or not self._outbox.greeted
                 poller = busy if awaits_answer and not self._driving else idle
-            self._reporter.deliver()
-            poller.poll(None if wait_s == NEVER else math.ceil(wait_s * 1000))
-            self._hear_wakes()
+            self._reporter.deliver_if_free()  # A callback elsewhere may be waiting for this thread to end.
+            self._sleep(poller, wait_s)
 
     def _sleep_s(self, now: float) -> float:
         due_at = now + _BLOCKED_S if self._pump.is_blocked else self._outbox.wake_at()
@@ -331,7 +335,10 @@ class AckLink:
         self._wakes_at = max(due_at, now)
         return self._wakes_at - now
 
-    def _hear_wakes(self) -> None:
+    def _sleep(self, poller: zmq.Poller, wait_s: float) -> None:
+        if self._stopped:  # A callback in this thread may have closed the client, descriptors and all.
+            return
+        poller.poll(None if wait_s == NEVER else math.ceil(wait_s * 1000))
         try:
             while len(self._woken.recv(4096)) == 4096:
                 pass
@@ -348,17 +355,23 @@ class AckLink:
             self._stopped = True
             self._changed.notify_all()
             self._wake()
+            os.eventfd_write(self._nudge, 1)
         if abandoned:
             logger.error("events given up count=%d address=%s", abandoned, self._address)
         self._reporter.deliver()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
         with self._lock:
+            self._waiters += 1
             self._changed.wait_for(lambda: not self._driving)
+            self._waiters -= 1
             self._connection.close(0)
-            self._woken.close()
-            self._waking.close()
-            os.close(self._nudge)
+            self._close_wakers()
+
+    def _close_wakers(self) -> None:
+        self._woken.close()
+        self._waking.close()
+        os.close(self._nudge)
 
 
 def _poller(*descriptors: int) -> zmq.Poller:

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from zarkov.errors import ConfigError
 
+# Plain integers: pyzmq's are enumerations, whose every `&` and `|` makes an object.
+POLLIN, POLLOUT = int(zmq.POLLIN), int(zmq.POLLOUT)
+_LAST, _MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
+_EVENTS = int(zmq.EVENTS)
 _WATCHED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
 _RECONNECT_MS, _RECONNECT_MS_MAX = 20, 1000
 _HANDSHAKE_MS, _HEARTBEAT_MS, _SILENCE_MS = 5_000, 10_000, 30_000
@@ -65,10 +70,26 @@ class Connection:
         """As `socket_fd`, for `changes`."""
         return int(self._monitor.FD)
 
+    @property
+    def events(self) -> int:
+        """POLLIN and POLLOUT, as they are now."""
+        return int(self.socket.getsockopt(_EVENTS))
+
+    def send(self, frames: Sequence[bytes]) -> None:
+        """Queue one message, all of it or nothing. Raises: zmq.Again: the socket takes none."""
+        send = self.socket.send
+        for frame in frames[:-1]:
+            send(frame, _MORE)
+        send(frames[-1], _LAST)
+
+    def receive(self) -> list[bytes]:
+        """The next message's frames. Raises: zmq.Again: there is none."""
+        return self.socket.recv_multipart(_LAST)
+
     def changes(self) -> list[bool]:
         """What happened to the connection since the last call: True: it is made, False: it is lost."""
         found: list[bool] = []
-        while int(self._monitor.get(zmq.EVENTS)) & zmq.POLLIN:
+        while int(self._monitor.getsockopt(_EVENTS)) & POLLIN:
             event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
             found.append(event["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED)
         if found:

@@ -11,10 +11,12 @@ from typing import Any
 
 from zarkov.codec import decode
 from zarkov.errors import BadFrame, EventRefused
+from zarkov.event import EVENT_BYTES_MAX
 
 MAGIC = b"ZK1"
 PRODUCER_BYTES_MAX = 64
 _SEQUENCE_BYTES = 8
+_EVENT_BYTES_MIN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,20 @@ def batch(producer: bytes, sequence: int, events: bytes) -> list[bytes]:
     return [MAGIC, b"BATCH", producer, sequence.to_bytes(_SEQUENCE_BYTES, "big"), events]
 
 
+def require_whole(events: Sequence[bytes]) -> None:
+    """Check that each is as long as its length prefix says: events are counted, in a batch, by their lengths.
+
+    Raises: EventRefused: bson_invalid or too_large, naming the first that is at fault.
+    """
+    for place, event in enumerate(events):
+        size = len(event)
+        if size < _EVENT_BYTES_MIN or size != int.from_bytes(event[:4], "little"):
+            raise EventRefused("bson_invalid", f"element {place:,} of {len(events):,} is not one whole BSON document")
+        if size > EVENT_BYTES_MAX:
+            most = f"{EVENT_BYTES_MAX:,} is the limit"
+            raise EventRefused("too_large", f"element {place:,} of {len(events):,} has {size:,} bytes; {most}")
+
+
 def parse(frames: Sequence[bytes]) -> Answer:
     """What the server said.
 
@@ -82,7 +98,7 @@ def parse(frames: Sequence[bytes]) -> Answer:
         if frames[1] in (b"ACK", b"NACK") and len(frames[2]) == _SEQUENCE_BYTES:
             sequence, body = int.from_bytes(frames[2], "big"), decode(frames[3])
             return _acknowledged(sequence, body) if frames[1] == b"ACK" else _not_taken(sequence, body)
-    except (KeyError, TypeError, ValueError, IndexError, EventRefused) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, IndexError, EventRefused) as error:
         raise BadFrame(f"the server's {frames[1][:20]!r} answer cannot be read: {error!r}") from error
     raise BadFrame(f"the server sent an unknown answer {frames[1][:20]!r}")
 

@@ -39,7 +39,8 @@ def closed(link: Closable) -> None:
 
 def _forgotten(link: Closable) -> None:
     if link in _open:
-        threading.Thread(target=close_logging_failure, args=(link,), name="zarkov-client-close", daemon=True).start()
+        # No daemon: the program's end waits for its events, as for those of a client that is still open.
+        threading.Thread(target=close_logging_failure, args=(link,), name="zarkov-client-close").start()
 
 
 def close_logging_failure(link: Closable) -> None:

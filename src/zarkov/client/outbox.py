@@ -101,6 +101,7 @@ class Outbox:
     _unsettled: dict[int, int] = field(default_factory=dict)  # epoch -> batches, oldest epoch first
     _batch_events_max: int = 0
     _batch_bytes_max: int = 0
+    _server_bytes_max: int = 0
 
     def __post_init__(self) -> None:
         self._batch_events_max = self.limits.batch_events_max
@@ -151,10 +152,9 @@ class Outbox:
     def mark(self) -> int:
         """Seal, and name all that was added until now, for `settled`."""
         self.seal()
-        mark = self._epoch
-        if mark in self._unsettled:
+        if self._epoch in self._unsettled:
             self._epoch += 1
-        return mark
+        return self._epoch - 1  # What is added from now on has a later epoch, and nobody waits for it.
 
     def settled(self, mark: int) -> bool:
         """Whether everything added before this mark was acknowledged or reported."""
@@ -266,6 +266,7 @@ class Outbox:
         self._window_max = welcome.window_max
         self._batch_events_max = min(self.limits.batch_events_max, welcome.batch_events_max)
         self._batch_bytes_max = min(self.limits.batch_bytes_max, welcome.batch_bytes_max)
+        self._server_bytes_max = welcome.batch_bytes_max
         self._next_sequence = max(self._next_sequence, welcome.sequence + 1)
         self._paused_until, self._pauses = 0.0, 0
         for batch in self._window.values():
@@ -282,8 +283,7 @@ class Outbox:
         refused = {one.index: one for one in answer.refused if 0 <= one.index < batch.count}
         self.counters.acknowledged += batch.count - len(refused)
         self.counters.refused += len(refused)
-        if not self._window:
-            self._open_until = 0.0 if self._open else NEVER
+        self._end_linger()
         if refused:
             events = _events_of(batch)
             self.reports.extend(Refusal(events[i], one.code, one.reason) for i, one in sorted(refused.items()))
@@ -307,8 +307,13 @@ class Outbox:
             self._queued.appendleft(batch)
             self._halve_first()
             return
-        self.counters.refused += batch.count
-        self._report_all(batch, answer.code, answer.message)
+        self._end_linger()
+        self._refuse(batch, answer.code, answer.message)
+
+    def _end_linger(self) -> None:
+        """Nothing is in flight that the open batch could wait for."""
+        if not self._window and self._open:
+            self._open_until = 0.0
 
     def _due_again(self, now: float) -> tuple[int, Batch] | None:
         if now < self._again_at:
@@ -330,6 +335,11 @@ class Outbox:
         while self._too_large(self._queued[0]):
             self._halve_first()
         batch = self._queued.popleft()
+        if len(batch.data) > self._server_bytes_max:
+            # The server would not only refuse it: it may end the connection, again at each retry.
+            most = f"the server takes {self._server_bytes_max:,} bytes"
+            self._refuse(batch, "batch_too_large", f"the event has {len(batch.data):,} bytes; {most}")
+            return self._new(now) if self._queued or self._open else None
         sequence, self._next_sequence = self._next_sequence, self._next_sequence + 1
         self._window[sequence] = batch
         return sequence, batch
@@ -348,6 +358,10 @@ class Outbox:
         for half in (events[middle:], events[:middle]):
             self._queued.appendleft(Batch(b"".join(half), len(half), batch.epoch))
         self._unsettled[batch.epoch] += 1
+
+    def _refuse(self, batch: Batch, code: str, reason: str) -> None:
+        self.counters.refused += batch.count
+        self._report_all(batch, code, reason)
 
     def _report_all(self, batch: Batch, code: str, reason: str) -> None:
         self.reports.extend(Refusal(event, code, reason) for event in _events_of(batch))

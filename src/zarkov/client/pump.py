@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zmq
 
-from zarkov.client.connection import Connection
+from zarkov.client.connection import POLLIN, POLLOUT, Connection
 from zarkov.client.frames import parse
 from zarkov.client.outbox import Outbox
 from zarkov.errors import BadFrame
@@ -18,7 +18,7 @@ class Pump:
     """
 
     def __init__(self, connection: Connection, outbox: Outbox) -> None:
-        self._connection, self._socket, self._outbox = connection, connection.socket, outbox
+        self._connection, self._outbox = connection, outbox
         self.faults: list[BadFrame] = []
         #: Something is due that the socket did not take: there is no connection.
         self.is_blocked = False
@@ -42,22 +42,22 @@ class Pump:
         self.is_blocked = False
         if self._outbox.wake_at() > now:
             return
-        if not int(self._socket.get(zmq.EVENTS)) & zmq.POLLOUT:
+        if not self._connection.events & POLLOUT:
             self.is_blocked = True
             return
         while (message := self._outbox.next_message(now)) is not None:
             try:
-                self._socket.send_multipart(message, zmq.NOBLOCK)
+                self._connection.send(message)
             except zmq.Again:
                 self.is_blocked = True
                 return
 
     def _receive(self, now: float) -> bool:
         received = False
-        while int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
+        while self._connection.events & POLLIN:
             received = True
             try:
-                self._outbox.answered(parse(self._socket.recv_multipart(zmq.NOBLOCK)), now)
+                self._outbox.answered(parse(self._connection.receive()), now)
             except BadFrame as fault:
                 self.faults.append(fault)
         return received

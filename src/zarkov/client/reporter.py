@@ -20,7 +20,8 @@ class Reporter:
     """Thread safe. Reports are queued where the client's lock is held, and delivered where it is not.
 
     A report is delivered once, in the order of the answers, by whichever thread comes first; when `deliver` returns,
-    every report queued before is delivered, also those that another thread had taken. A callback may use the client.
+    every report queued before is delivered, also those that another thread had taken. A callback may use the client,
+    and close it.
     """
 
     def __init__(self, on_error: OnError | None) -> None:
@@ -33,18 +34,29 @@ class Reporter:
 
     def deliver(self) -> None:
         with self._delivering:
-            reports = [self._waiting.popleft() for _ in range(len(self._waiting))]
-            if not reports:
-                return
-            if self.on_error is None:
+            self._deliver_waiting()
+        self.deliver_if_free()
+
+    def deliver_if_free(self) -> None:
+        """Deliver, or leave it to the thread that is delivering; for a thread that a callback may wait for."""
+        while self._waiting and self._delivering.acquire(blocking=False):
+            try:
+                self._deliver_waiting()
+            finally:
+                self._delivering.release()
+
+    def _deliver_waiting(self) -> None:
+        reports = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        if self.on_error is None:
+            if reports:
                 self._log(reports)
-                return
-            for report in reports:
-                try:
-                    self.on_error(report)
-                except Exception:
-                    # The callback's fault must stop neither the I/O thread nor the reports that follow.
-                    logger.exception("on_error failed report=%r", _reason(report))
+            return
+        for report in reports:
+            try:
+                self.on_error(report)
+            except Exception:
+                # The callback's fault must stop neither the I/O thread nor the reports that follow.
+                logger.exception("on_error failed report=%r", _reason(report))
 
     def _log(self, reports: list[Report]) -> None:
         first = reports[0]

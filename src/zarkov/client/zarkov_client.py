@@ -103,9 +103,10 @@ class ZarkovClient:
         self._send({"$command": cmd, **kw})
 
     def send_encoded(self, events: Iterable[bytes]) -> None:
-        """Send events that are BSON already, each element one whole document; nothing is added or checked.
+        """Send events that are BSON already, each element one whole document; nothing is added.
 
-        Raises: QueueFull, ClientClosed; the events before that were taken.
+        Raises: QueueFull, ClientClosed: the events before that were taken; with `ack`, EventRefused: an element is
+        not as long as its length prefix says, or too large, and none was taken.
         """
         self._link.send_many(events)
 

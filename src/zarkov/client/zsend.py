@@ -42,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if link.stats.taken and not link.wait_until_up(CONNECT_S_MAX):
             raise ServerUnreachable(f"no server answers at {options.uri}; not all events were sent")
         link.close(SEND_S_MAX)
+        if not link.all_left:
+            raise ServerUnreachable(f"{options.uri} took not all events within {SEND_S_MAX:g} s")
     except ZarkovError as error:
         print(f"zsend.py: {error}. {error.hint}", file=sys.stderr)
         return 1
