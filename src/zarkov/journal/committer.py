@@ -93,6 +93,7 @@ class Committer:
         self._draining = True
         self._rejections_kept = False
         self._inline_from_s = float("-inf")
+        self._inline_at_s = float("-inf")
         self._inline_s: deque[float] = deque(maxlen=INLINE_COMMITS)
         self._thread = threading.Thread(target=self._run, name="zarkov-committer", daemon=True)
         self._commits = metrics.counter("commits", "Commits synced to the journal")
@@ -174,7 +175,8 @@ class Committer:
                 return None
             began = self._now()
             offsets = self._commit([entry] if entry else [], rejections)
-            times.append(self._now() - began)
+            self._inline_at_s = self._now()
+            times.append(self._inline_at_s - began)
             return offsets[0] if offsets else NOTHING
         finally:
             self._using.release()
@@ -213,7 +215,8 @@ class Committer:
                     self._commit_group(group)
                 if self._stopping and not self._queue and not self._calls:
                     return
-                patience_s = self._keep_up(idle=not (group or calls))
+                rested_s = self._now() - self._inline_at_s
+                patience_s = self._keep_up(idle=not (group or calls) and rested_s >= self._settings.upkeep_idle_s)
 
     def _has_work(self) -> bool:
         return bool(self._queue or self._calls or self._stopping)
