@@ -67,13 +67,21 @@ def ack_link(address: str, **limits: Any) -> AckLink:
 
 
 class Watched:
-    """Counts the waits of a driver that ended without any wake-up."""
+    """Counts the waits of a driver that ended without any wake-up; may hold a driver back before it waits."""
 
     def __init__(self, link: AckLink) -> None:
         self.link, self.poller, self.in_vain = link, link._driver, 0
+        self.may_wait, self.is_there = threading.Event(), threading.Event()
+        self.may_wait.set()
         link._driver = self  # type: ignore[assignment]
 
+    def hold_back(self) -> None:
+        self.may_wait.clear()
+        self.is_there.clear()
+
     def poll(self, wait_ms: int) -> list[tuple[Any, int]]:
+        self.is_there.set()
+        assert self.may_wait.wait(PATIENCE_S)
         found = self.poller.poll(wait_ms)
         self.in_vain += not found and wait_ms > 1000
         return found
@@ -132,6 +140,31 @@ def test_flushing_threads_and_sending_threads_lose_no_wake_up(server: AckServer)
     assert (watched.in_vain, link.stats.retries) == (0, 0)
 
 
+def test_a_driver_is_woken_when_another_thread_took_its_answer(server: AckServer) -> None:
+    """The answer comes after the driver let the lock go and before it waits: what announced it is gone by then."""
+    link = ack_link(server.address, batch_events_max=2)
+    watched = Watched(link)
+    link.send(event())
+    link.flush(None)
+    watched.hold_back()
+    link.send(event())
+    flushing = threading.Thread(target=link.flush, args=(None,))
+    flushing.start()
+    assert watched.is_there.wait(PATIENCE_S)
+
+    def answered() -> bool:
+        with link._lock:
+            link._exchange(0.0)
+            return not link._outbox.pending_events
+
+    wait_until(answered)
+    watched.may_wait.set()
+    flushing.join(2 * PATIENCE_S)
+    assert not flushing.is_alive()
+    assert watched.in_vain == 0
+    link.close(None)
+
+
 def test_a_flush_ends_while_other_threads_never_stop_sending(server: AckServer) -> None:
     link = ack_link(server.address, batch_events_max=50, queue_events_max=2000)
     done = threading.Event()
@@ -187,6 +220,31 @@ def test_a_flush_that_a_close_ends_says_that_nothing_was_acknowledged() -> None:
         assert not thread.is_alive()
     assert len(told) == 3
     assert all("1 events not acknowledged" in text and "before the client was closed" in text for text in told)
+
+
+def test_a_close_waits_for_the_driver_and_is_woken_by_it() -> None:
+    client = ZarkovClient(nowhere(), ack=True)
+    client.event("nop")
+    link: Any = client._link
+    watched = Watched(link)
+    watched.hold_back()
+
+    def flush() -> None:
+        with pytest.raises(NotAcknowledged, match="before the client was closed"):
+            client.flush(FOR_EVER_S)
+
+    def close() -> None:
+        assert watched.is_there.wait(PATIENCE_S)
+        with pytest.raises(NotAcknowledged):
+            client.close(0)
+
+    def let_go() -> None:
+        wait_until(lambda: link._stopped and not link._thread.is_alive() and link._changed._waiters)
+        watched.may_wait.set()
+
+    together(flush, close, let_go)
+    with link._lock:
+        assert not link._wait_until(lambda: False, 0), "whoever still waits leaves the closed socket alone"
 
 
 def test_senders_that_wait_for_room_are_told_of_a_close() -> None:

@@ -226,7 +226,7 @@ def test_the_same_event_sent_again_is_a_retry_and_not_stored_again() -> None:
     intake = an_intake()
     messages = encoded(event(), event())
     first = intake.take_bson(messages)
-    intake.recent.settle(first.prints)
+    intake.recent.settle(first.oids)
     again = intake.take_bson([*encoded(event()), *messages])
     assert (again.received, again.count, again.duplicates) == (3, 1, [1, 2])
     assert not again.unsettled
@@ -236,7 +236,7 @@ def test_the_same_event_sent_again_is_a_retry_and_not_stored_again() -> None:
 def test_a_retry_of_an_event_that_was_mended_is_still_a_retry() -> None:
     intake = an_intake()
     messages = encoded({"_id": ID, "type": "nop"})
-    intake.recent.settle(intake.take_bson(messages).prints)
+    intake.recent.settle(intake.take_bson(messages).oids)
     assert intake.take_bson(messages).duplicates == [0]
 
 
@@ -261,14 +261,14 @@ def test_a_retry_of_what_is_not_synced_yet_says_so() -> None:
     messages = encoded(event())
     first = intake.take_bson(messages)
     assert intake.take_bson(messages).unsettled
-    intake.recent.settle(first.prints)
+    intake.recent.settle(first.oids)
     assert not intake.take_bson(messages).unsettled
 
 
 def test_events_that_were_not_stored_after_all_are_new_when_they_come_again() -> None:
     intake = an_intake()
     messages = encoded(event())
-    intake.recent.forget(intake.take_bson(messages).prints)
+    intake.recent.forget(intake.take_bson(messages).oids)
     assert intake.take_bson(messages).count == 1
 
 

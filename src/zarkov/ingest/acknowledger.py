@@ -26,7 +26,7 @@ from zarkov.ingest import protocol
 from zarkov.ingest.handoff import Handoff
 from zarkov.ingest.intake import Intake, Taken
 from zarkov.ingest.readiness import WAIT_S_MAX, Readiness
-from zarkov.ingest.receiver import DRAIN_BYTES_MAX, Stored, rejections_of
+from zarkov.ingest.receiver import Stored, rejections_of
 from zarkov.ingest.window import Windows
 from zarkov.metrics import Metrics
 from zarkov.position import OffsetRange
@@ -34,8 +34,9 @@ from zarkov.position import OffsetRange
 logger = logging.getLogger(__name__)
 
 _NOBLOCK = int(zmq.NOBLOCK)
-#: Requests taken from the socket at one go.
+#: Requests, and their bytes, taken from the socket at one go: answers wait for that long.
 REQUESTS_MAX = 256
+REQUESTS_BYTES_MAX = 1024 * 1024
 
 Frames = list[bytes]
 
@@ -111,7 +112,7 @@ class Acknowledger:
 
     def _drain(self) -> list[Frames]:
         requests: list[Frames] = []
-        left = DRAIN_BYTES_MAX
+        left = REQUESTS_BYTES_MAX
         try:
             while len(requests) < REQUESTS_MAX and left > 0:
                 frames = self._socket.recv_multipart(_NOBLOCK)
@@ -183,7 +184,7 @@ class Acknowledger:
             error = ServerBusy("an event of the batch is a retry of one that is just being stored")
         else:
             return
-        self._intake.recent.forget(taken.prints)
+        self._intake.recent.forget(taken.oids)
         raise error
 
     def _count(self, taken: Taken, size: int) -> None:
@@ -215,11 +216,11 @@ class Acknowledger:
         if batch is None or (error is not None and not error.retryable):
             return
         if error is not None:
-            self._intake.recent.forget(taken.prints)
+            self._intake.recent.forget(taken.oids)
             asker = self._windows.abandon(batch.producer, batch.sequence)
             self._nack(asker, batch.sequence.to_bytes(protocol.SEQUENCE_BYTES, "big"), error)
             return
-        self._intake.recent.settle(taken.prints)
+        self._intake.recent.settle(taken.oids)
         first = offsets.first if offsets is not None and entry.count else -1
         record = ProducerRecord(batch.producer, batch.sequence, first, entry.count, batch.note)
         self._send(self._windows.commit(record), protocol.ack(self._journal_id, record))

@@ -15,7 +15,7 @@ is refused. The decoded documents are dropped before anything waits; only bytes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import reduce
@@ -56,7 +56,7 @@ class Taken:
 
     `data` is `count` events as they are to be stored; `summary` is None exactly when there is none. `duplicates` are
     the places of retries of events that are stored already; `unsettled` says that one of those is not synced yet.
-    `prints` are the ids now open in the window of recent ids: settle or forget them.
+    `oids` are the `_id`s now open in the window of recent ids: settle or forget them.
     """
 
     received: int
@@ -66,7 +66,7 @@ class Taken:
     refused: Sequence[Refused] = ()
     duplicates: Sequence[int] = ()
     unsettled: bool = False
-    prints: Mapping[bytes, int] = field(default_factory=dict)
+    oids: Collection[bytes] = ()
 
 
 @dataclass(slots=True)
@@ -91,8 +91,8 @@ class _Run:
         came = self.sent if self.texts is None else self.texts
         return [Refused(i, error.code, str(error), came[i]) for i, error in sorted(self.refused.items())]
 
-    def summary(self, places: Sequence[int], prints: Mapping[bytes, int]) -> Summary:
-        """The summary of the events at these places, whose prints these are."""
+    def summary(self, places: Sequence[int], oids: Collection[bytes]) -> Summary:
+        """The summary of the events at these places, whose `_id`s these are."""
         if len(places) == len(self.events) and not self.apart:
             stamps, kinds = cast("list[datetime]", self.stamps), set(cast("list[str]", self.kinds))
         else:
@@ -101,7 +101,7 @@ class _Run:
         parts = [self.apart[i] for i in places if i in self.apart] if self.apart else []
         if stamps:
             low, high = epoch_ms(min(stamps)), epoch_ms(max(stamps))
-            parts.append(Summary(low, high, min(prints), max(prints), bounded_types(kinds)))
+            parts.append(Summary(low, high, min(oids), max(oids), bounded_types(kinds)))
         return reduce(Summary.merge, parts)
 
 
@@ -221,7 +221,7 @@ class Intake:
 
     def _settle(self, run: _Run, payload: bytes | None) -> Taken:
         """What becomes of a whole run; `payload` are the bytes that came, if they came as one."""
-        prints, duplicates, unsettled = self._unique(run)
+        oids, duplicates, unsettled = self._unique(run)
         received = len(run.events)
         places: Sequence[int] = range(received)
         if run.refused or duplicates:
@@ -233,9 +233,8 @@ class Intake:
             if payload is not None and run.events == run.sent and len(places) == received
             else b"".join(events)
         )
-        self.recent.add(prints)
-        summary = run.summary(places, prints) if events else None
-        return Taken(received, data, len(events), summary, run.refusals(), duplicates, unsettled, prints)
+        summary = run.summary(places, oids) if events else None
+        return Taken(received, data, len(events), summary, run.refusals(), duplicates, unsettled, oids)
 
     def _mend(self, run: _Run, place: int, document: Document, now: datetime) -> None:
         """Make one event of the run what is to be stored, or refuse it."""
@@ -278,17 +277,16 @@ class Intake:
         if len(event) > self._event_bytes_max:
             raise EventRefused("too_large", f"the event has {len(event):,} of {self._event_bytes_max:,} bytes")
 
-    def _unique(self, run: _Run) -> tuple[dict[bytes, int], list[int], bool]:
-        """The prints of the events to store, the places of retries, and whether one of those is not synced yet.
+    def _unique(self, run: _Run) -> tuple[Collection[bytes], list[int], bool]:
+        """The ids of the events to store, now open; the places of retries; whether one of those is not synced yet.
 
         An event is printed as it was sent: what was filled in differs from one try to the next.
         """
         recent = self.recent
-        if not run.refused:
-            prints = dict(zip(run.oids, map(hash, run.sent), strict=True))
-            if len(prints) == len(run.sent) and recent.has_none_of(prints):
-                return prints, [], False
-        prints, duplicates, unsettled = {}, [], False
+        if not run.refused and recent.add_new(run.oids, map(hash, run.sent)):
+            return run.oids, [], False
+        prints: dict[bytes, int] = {}
+        duplicates: list[int] = []
         for index, (sent, oid) in enumerate(zip(run.sent, run.oids, strict=True)):
             if index in run.refused:
                 continue
@@ -298,11 +296,11 @@ class Intake:
                 prints[oid] = now
             elif before == now:
                 duplicates.append(index)
-                unsettled = unsettled or recent.is_open(oid)
             else:
                 message = f"an event with the _id {oid.hex()} and other content is stored already"
                 run.refused[index] = EventRefused("duplicate_id", message)
-        return prints, duplicates, unsettled
+        recent.add(prints)
+        return prints, duplicates, recent.any_open([run.oids[index] for index in duplicates])
 
 
 def _decoded(run: _Run, block: Sequence[bytes], sound: bool) -> list[Document | None]:

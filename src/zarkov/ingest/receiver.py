@@ -181,7 +181,7 @@ class Receiver:
     def _done(self, entry: Entry, taken: Taken) -> Callable[[OffsetRange | None, ZarkovError | None], None]:
         def done(offsets: OffsetRange | None, error: ZarkovError | None) -> None:
             if error is None and entry.summary is not None:
-                self._intake.recent.settle(taken.prints)
+                self._intake.recent.settle(taken.oids)
                 self._stored(entry.data, entry.summary)
 
         return done

@@ -11,7 +11,7 @@ answered as stored.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 
 class RecentIds:
@@ -21,7 +21,7 @@ class RecentIds:
         self._window_max = window_max
         self._young: dict[bytes, int] = {}
         self._old: dict[bytes, int] = {}
-        self._open: dict[int, Mapping[bytes, int]] = {}
+        self._open: dict[int, Collection[bytes]] = {}
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
@@ -31,33 +31,52 @@ class RecentIds:
         """Groups of ids whose events the journal has not answered for yet."""
         return len(self._open)
 
-    def has_none_of(self, prints: Mapping[bytes, int]) -> bool:
-        return self._young.keys().isdisjoint(prints) and self._old.keys().isdisjoint(prints)
-
     def print_of(self, oid: bytes) -> int | None:
         found = self._young.get(oid)
         return self._old.get(oid) if found is None else found
 
-    def is_open(self, oid: bytes) -> bool:
-        return any(oid in prints for prints in self._open.values())
+    def any_open(self, oids: Collection[bytes]) -> bool:
+        """Whether one of these is open."""
+        asked = set(oids)
+        return any(not asked.isdisjoint(group) for group in self._open.values())
+
+    def add_new(self, oids: list[bytes], prints: Iterable[int]) -> bool:
+        """Remember these, as `add` does, if all are new; False, with nothing done, if one is known or there twice."""
+        if not (self._young.keys().isdisjoint(oids) and self._old.keys().isdisjoint(oids)):
+            return False
+        if not self._window_max:
+            return len(set(oids)) == len(oids)
+        self._turn()
+        young = self._young
+        before = len(young)
+        young.update(zip(oids, prints, strict=True))
+        if len(young) - before < len(oids):
+            for oid in oids:
+                young.pop(oid, None)
+            return False
+        self._open[id(oids)] = oids
+        return True
 
     def add(self, prints: Mapping[bytes, int]) -> None:
         """Remember these, as open. The caller keeps the very object, and settles or forgets it once."""
         if not self._window_max or not prints:
             return
         self._open[id(prints)] = prints
-        if len(self._young) >= self._window_max:
-            self._young, self._old = {}, self._young
+        self._turn()
         self._young.update(prints)
 
-    def settle(self, prints: Mapping[bytes, int]) -> None:
+    def settle(self, oids: Collection[bytes]) -> None:
         """The events are synced."""
-        self._open.pop(id(prints), None)
+        self._open.pop(id(oids), None)
 
-    def forget(self, prints: Mapping[bytes, int]) -> None:
+    def forget(self, oids: Collection[bytes]) -> None:
         """The events were not stored: sent again, they are new."""
-        if self._open.pop(id(prints), None) is None:
+        if self._open.pop(id(oids), None) is None:
             return
-        for oid in prints:
+        for oid in oids:
             self._young.pop(oid, None)
             self._old.pop(oid, None)
+
+    def _turn(self) -> None:
+        if len(self._young) >= self._window_max:
+            self._young, self._old = {}, self._young

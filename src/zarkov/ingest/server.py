@@ -271,14 +271,14 @@ class EventServer:
 
         def done(offsets: OffsetRange | None, error: ZarkovError | None) -> None:
             if error is None:
-                self._intake.recent.settle(taken.prints)
+                self._intake.recent.settle(taken.oids)
                 answer.set(offsets)
             else:
-                self._intake.recent.forget(taken.prints)
+                self._intake.recent.forget(taken.oids)
                 answer.set_exception(error)
 
         if taken.unsettled:
-            self._intake.recent.forget(taken.prints)
+            self._intake.recent.forget(taken.oids)
             raise ServerBusy("an event is a retry of one that is just being stored")
         offsets: OffsetRange | None = None
         if taken.summary is not None:
