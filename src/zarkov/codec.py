@@ -214,7 +214,8 @@ def _attempt(text: str) -> Document | EventRefused:
     try:
         return _as_object(_parse(text))
     except EventRefused as refused:
-        return refused
+        # Anew, without the traceback: its frames would keep the message alive until the collector comes.
+        return EventRefused(refused.code, str(refused))
 
 
 def _array_items(text: str) -> Iterator[tuple[Document | EventRefused, bytes]]:

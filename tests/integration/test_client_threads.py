@@ -147,22 +147,24 @@ def test_a_driver_is_woken_when_another_thread_took_its_answer(server: AckServer
     link.send(event())
     link.flush(None)
     watched.hold_back()
+    may_answer = threading.Event()
+    server.whim = lambda batch: None if may_answer.wait(PATIENCE_S) else "ignore"
     link.send(event())
-    flushing = threading.Thread(target=link.flush, args=(None,))
-    flushing.start()
-    assert watched.is_there.wait(PATIENCE_S)
 
     def answered() -> bool:
         with link._lock:
             link._exchange(0.0)
             return not link._outbox.pending_events
 
-    wait_until(answered)
-    watched.may_wait.set()
-    flushing.join(2 * PATIENCE_S)
-    assert not flushing.is_alive()
-    assert watched.in_vain == 0
+    def take_the_answer() -> None:
+        assert watched.is_there.wait(PATIENCE_S)
+        may_answer.set()
+        wait_until(answered)
+        watched.may_wait.set()
+
+    together(lambda: link.flush(None), take_the_answer)
     link.close(None)
+    assert (watched.in_vain, link.stats.acknowledged) == (0, 2)
 
 
 def test_a_flush_ends_while_other_threads_never_stop_sending(server: AckServer) -> None:

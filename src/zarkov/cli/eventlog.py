@@ -36,7 +36,9 @@ from zarkov.metrics import Metrics
 # Run as a module, its __name__ would be __main__.
 log = logging.getLogger("zarkov.cli.eventlog")
 
-#: The collector looks at young objects after so many allocations: ingest makes many and keeps few.
+#: The collector comes by the clock, between two drains, when few objects are alive; by allocations only when so many
+#: have come without an end. In the middle of a drain it would walk all its events, which die a moment later anyway.
+GC_EVERY_S = 0.25
 GC_YOUNG_MAX = 50_000
 
 
@@ -70,7 +72,8 @@ def run(settings: Settings, child: ChildOptions) -> int:
     with event_server(settings) as server:
         gc.collect()
         gc.freeze()
-        gc.set_threshold(GC_YOUNG_MAX, 20, 100)
+        gc.set_threshold(GC_YOUNG_MAX)
+        gevent.spawn(_collect)
         if child.ready_fd is not None:
             os.write(child.ready_fd, b"ready\n")
             os.close(child.ready_fd)
@@ -79,6 +82,13 @@ def run(settings: Settings, child: ChildOptions) -> int:
         log.critical("event server failed reason=%s", server.failed)
         return EXIT_FAILED
     return EXIT_DONE
+
+
+def _collect() -> None:
+    """Collect garbage while the server runs: a refused event's traceback can keep a whole drain alive."""
+    while True:
+        gevent.sleep(GC_EVERY_S)
+        gc.collect()
 
 
 @contextmanager

@@ -299,8 +299,9 @@ class Intake:
             else:
                 message = f"an event with the _id {oid.hex()} and other content is stored already"
                 run.refused[index] = EventRefused("duplicate_id", message)
+        is_unsettled = recent.any_open([run.oids[index] for index in duplicates])
         recent.add(prints)
-        return prints, duplicates, recent.any_open([run.oids[index] for index in duplicates])
+        return prints, duplicates, is_unsettled
 
 
 def _decoded(run: _Run, block: Sequence[bytes], sound: bool) -> list[Document | None]:
