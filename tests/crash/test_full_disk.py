@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from running import RunningServer, zcmd
 from waiting import wait_until
 from wire import Producer
-
 from zarkov.journal import Journal
 
 DISK_BYTES = 24 << 20
