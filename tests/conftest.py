@@ -1,8 +1,15 @@
 """Settings shared by every ring of tests."""
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
+
+# A shell starts what it puts in the background with SIGINT ignored, and nohup with SIGHUP ignored: processes started
+# by tests would inherit that and not hear the signals they are sent.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 # No deadline: the machine is shared, and speed belongs to the benchmarks.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -2,9 +2,9 @@
 
 import gzip
 import json
-import os
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -144,28 +144,31 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 
 def test_tail_follows_what_arrives_until_it_is_interrupted(server: RunningServer) -> None:
+    seen: list[str] = []
+    sent = 0
     with subprocess.Popen(
         [ZCMD, "-y", server.settings, "tail", "-n", "0", "--where", "context.number>=2", "--json"],
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
-        assert process.stdout is not None
-        os.set_blocking(process.stdout.fileno(), False)
-        seen: list[str] = []
-        sent = 0
-        with ZarkovClient(server.ack, ack=True) as client:
+        reader = threading.Thread(target=lambda: seen.extend(process.stdout or ()))
+        reader.start()
+        try:
+            with ZarkovClient(server.ack, ack=True) as client:
 
-            def sent_and_seen() -> bool:
-                nonlocal sent
-                client.event("tick", {"number": sent})
-                client.flush()
-                sent += 1
-                seen.extend(process.stdout or ())
-                return len(seen) >= 3
+                def sent_and_seen() -> bool:
+                    nonlocal sent
+                    client.event("tick", {"number": sent})
+                    client.flush()
+                    sent += 1
+                    return len(seen) >= 3
 
-            wait_until(sent_and_seen)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
+                wait_until(sent_and_seen)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+            reader.join()
     numbers = [from_json(line)["context"]["number"] for line in seen]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
     assert numbers[0] >= 2
