@@ -72,7 +72,6 @@ def run(settings: Settings, child: ChildOptions) -> int:
     with event_server(settings) as server:
         gc.collect()
         gc.freeze()
-        sys.setswitchinterval(0.0005)
         gc.set_threshold(GC_YOUNG_MAX)
         gevent.spawn(_collect)
         if child.ready_fd is not None:
