@@ -17,10 +17,12 @@ way, is refused with a code of `errors.REFUSAL_CODES`:
 from __future__ import annotations
 
 import json
+import math
 import re
 import struct
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any
 
 import bson
@@ -115,20 +117,24 @@ def documents_from_json(data: bytes) -> Iterator[tuple[Document | EventRefused, 
     try:
         text = _as_text(data)
     except EventRefused as refused:
-        yield refused, data
+        lines = [line for line in data.split(b"\n") if line.strip()]
+        if len(lines) < 2 or lines[0].lstrip().startswith(b"["):
+            yield refused, data
+        else:  # The other lines are as good as they are.
+            yield from chain.from_iterable(map(documents_from_json, lines))
         return
     stripped = text.strip()
     if stripped.startswith("["):
         yield from _array_items(stripped)
         return
-    lines = [line for line in stripped.split("\n") if line.strip()]
-    whole = _attempt(stripped) if len(lines) != 1 else None
+    texts = [line for line in stripped.split("\n") if line.strip()]
+    whole = _attempt(stripped) if len(texts) != 1 else None
     if whole is not None and not isinstance(whole, EventRefused):
         yield whole, data
         return
-    for line in lines:
+    for line in texts:
         yield _attempt(line), line.encode("utf-8", "surrogatepass")
-    if not lines:
+    if not texts:
         yield EventRefused("json_invalid", "the message is empty"), data
 
 
@@ -162,7 +168,7 @@ def _extended(document: Document, key: str) -> Any:
     value = document[key]
     try:
         if key == "$datetime" and len(document) == 1:
-            return _EPOCH + timedelta(milliseconds=int(float(value) * 1000 + 0.5))
+            return _EPOCH + timedelta(milliseconds=math.floor(float(value) * 1000 + 0.5))
         if key == "$date" and isinstance(value, str):
             return parse_rfc3339(value)
         return json_util.object_hook(document, _RELAXED)

@@ -77,7 +77,7 @@ def parse_rfc3339(text: str) -> datetime:
     Raises: EventRefused: timestamp_invalid.
     """
     try:
-        moment = datetime.fromisoformat(text) if len(text) > 10 else None
+        moment = datetime.fromisoformat(text.upper()) if len(text) > 10 else None
         if moment is not None and moment.tzinfo is not None:
             moment = moment.astimezone(UTC).replace(tzinfo=None)
     except (ValueError, OverflowError):

@@ -76,6 +76,12 @@ def test_find_sorts_skips_and_limits(data_dir: Path) -> None:
     assert found(data_dir, "--limit", "2") == [30, 31]
 
 
+def test_find_in_a_collection_that_is_not_there_is_an_error_and_not_an_empty_answer(data_dir: Path) -> None:
+    done = run("--data-dir", data_dir, "find", "--in", "all", "--count")
+    assert done.code == 2
+    assert "event, event.0" in done.err
+
+
 def test_find_counts(data_dir: Path) -> None:
     assert ok("--data-dir", data_dir, "find", "--count").out == "70\n"
     assert ok("--data-dir", data_dir, "find", "--count", "--where", "context.project=p1").out == "35\n"

@@ -70,6 +70,11 @@ def test_dates_in_json_have_three_spellings() -> None:
     assert codec.from_json(b'{"a": {"$date": 1577836801500}}') == {"a": moment}
 
 
+def test_a_date_before_1970_is_as_exact_as_one_after() -> None:
+    assert codec.from_json(b'{"a": {"$datetime": -5}}') == {"a": datetime(1969, 12, 31, 23, 59, 55)}
+    assert codec.from_json(b'{"a": {"$datetime": -1.5}}') == {"a": datetime(1969, 12, 31, 23, 59, 58, 500000)}
+
+
 def test_an_unknown_dollar_key_is_plain_data() -> None:
     assert codec.from_json(b'{"$foo": 1}') == {"$foo": 1}
 
@@ -94,6 +99,13 @@ def test_one_bad_object_spoils_no_other() -> None:
         "json_invalid",
         {"c": 3},
     ]
+    lines = list(codec.documents_from_json(b'{"a": 1}\r\n{"b": "\xff"}\n\n{"c": 3}\n'))
+    assert [item if isinstance(item, dict) else item.code for item, _ in lines] == [
+        {"a": 1},
+        "text_invalid",
+        {"c": 3},
+    ]
+    assert lines[1][1] == b'{"b": "\xff"}'
     array = list(codec.documents_from_json(b'[{"a": 1}, {"b": NaN, "b": 1}, 7, {"c": 3}, oops'))
     assert [item if isinstance(item, dict) else item.code for item, _ in array] == [
         {"a": 1},

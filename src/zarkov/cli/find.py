@@ -57,9 +57,13 @@ def find(
     """
     from zarkov.cli.events import print_events, print_lines
     from zarkov.cli.wiring import open_store
+    from zarkov.errors import FilterInvalid
 
     wanted = filter_of(filter_text, types, where, since, until)
     with open_store(zcmd_of(ctx).settings) as store:
+        names = store.collection_names()
+        if inside != "event" and inside not in names:
+            raise FilterInvalid(f"there is no collection {inside!r}", hint=f"There are {', '.join(names)}.")
         collection = store.collection(inside)
         if count:
             print(collection.count_documents(wanted))

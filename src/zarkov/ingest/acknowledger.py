@@ -75,7 +75,7 @@ class Acknowledger:
         self._repeated = metrics.counter("batches_repeated", "batches that were answered or begun already")
         self._nacked = metrics.counter("batches_not_taken", "requests answered NACK")
         self._dropped = metrics.counter("answers_dropped", "answers dropped: the client is gone or does not read")
-        self._latency = metrics.timer("acknowledge_s", "time from a batch's receipt to its answer, in seconds")
+        self._latency = metrics.timer("acknowledge_s", "time from a batch's validation to its answer, in seconds")
 
     def run(self) -> None:
         """The greenlet's body: returns after `stop`."""
