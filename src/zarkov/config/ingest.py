@@ -55,7 +55,7 @@ class IngestSettings:
         5_000, "Messages taken from a socket at one go", unit="messages", minimum=1, maximum=1_000_000
     )
     receive_hwm: int = setting(
-        100_000,
+        10_000,
         "Messages a receiving socket queues for one peer, at most",
         unit="messages",
         minimum=1,
