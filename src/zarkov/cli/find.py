@@ -49,9 +49,9 @@ def find(
 
     Examples:
 
-    [bold]zcmd find --type commit --where context.project=redis/redis --from 2011-07-20 --limit 5[/bold]
+    [bold]zcmd find --type commit --where context.project=celery/kombu --from 2011-07-20 --limit 5[/bold]
 
-    [bold]zcmd find '{"extra.files": {"$gt": 100}}' --sort=-extra.files --json[/bold]
+    [bold]zcmd find '{"extra.files": {"$gt": 20}}' --sort=-extra.files --json[/bold]
 
     [bold]zcmd find --type nop --from 2h --count[/bold]
     """

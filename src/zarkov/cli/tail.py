@@ -41,7 +41,7 @@ def tail(
 
     It reads the journal, so what it shows is synced; it slows nobody down.
 
-    Example: [bold]zcmd tail --type commit --where context.project=redis/redis[/bold]
+    Example: [bold]zcmd tail --type commit --where context.project=celery/kombu[/bold]
     """
     from zarkov.cli.scan import Chooser
     from zarkov.cli.wiring import open_journal

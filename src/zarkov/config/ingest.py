@@ -70,7 +70,7 @@ class IngestSettings:
     )
     ids_window_max: int = setting(
         100_000,
-        "Latest `_id`s sent by clients that are remembered, to tell a retry from a conflict",
+        "Latest `_id`s remembered, to tell a retry from a conflict",
         unit="events",
         minimum=0,
         maximum=100_000_000,
