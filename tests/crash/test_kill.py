@@ -50,9 +50,11 @@ def load_until_killed(producer: Producer, kill: Callable[[], None], rng: random.
         timer.join()
 
 
-def test_acknowledged_events_survive_kills_of_the_event_server_under_load(tmp_path: Path) -> None:
-    rng = random.Random(20261124)
-    server = RunningServer(tmp_path, segment_bytes_max=1 << 20)
+@pytest.mark.parametrize(("command", "seed"), [("eventlog", 20261124), ("serve", 7)])
+def test_acknowledged_events_survive_kills_under_load(tmp_path: Path, command: str, seed: int) -> None:
+    """The event server alone, and `serve` with its children: the whole process group dies at once."""
+    rng = random.Random(seed)
+    server = RunningServer(tmp_path, command, segment_bytes_max=1 << 20)
     producer = Producer(server.ack)
     try:
         for _ in range(ROUNDS):
@@ -62,25 +64,7 @@ def test_acknowledged_events_survive_kills_of_the_event_server_under_load(tmp_pa
         with server:
             producer.pump(5, 100)
             assert server.stop() == 0
-            assert sorted(stored(server)) == list(range(producer.next_number))
-            check(server, producer)
-    finally:
-        server.put_down()
-        producer.close()
-
-
-def test_acknowledged_events_survive_kills_of_the_whole_process_group(tmp_path: Path) -> None:
-    rng = random.Random(7)
-    server = RunningServer(tmp_path, "serve", segment_bytes_max=1 << 20)
-    producer = Producer(server.ack)
-    try:
-        for _ in range(ROUNDS):
-            server.start()
-            load_until_killed(producer, server.kill_group, rng)
-            check(server, producer)
-        with server:
-            producer.pump(5, 100)
-            assert server.stop() == 0
+        check(server, producer)
         assert sorted(stored(server)) == list(range(producer.next_number))
     finally:
         server.put_down()

@@ -182,3 +182,8 @@ def test_modules_in_the_working_directory_do_not_get_into_the_server(
     monkeypatch.chdir(tmp_path)
     with RunningServer(tmp_path, "serve") as server:
         send(server, 1)
+
+
+def test_a_new_data_directory_is_its_owners_alone(tmp_path: Path) -> None:
+    with RunningServer(tmp_path) as server:
+        assert server.data_dir.stat().st_mode & 0o777 == 0o700

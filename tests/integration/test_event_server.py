@@ -110,6 +110,14 @@ def test_a_welcome_names_the_journal_the_limits_and_the_highest_sequence(tmp_pat
         assert (kind, welcome["sequence"], welcome["journal"], welcome["window_max"]) == (b"WELCOME", 5, journal, 16)
 
 
+def test_a_welcome_announces_no_batch_that_a_frame_cannot_carry(tmp_path: Path) -> None:
+    with Serving(tmp_path, event_bytes_max=1_000, batch_bytes_max=100_000, message_bytes_max=5_000) as serving:
+        dealer = serving.dealer()
+        dealer.send(b"HELLO", dealer.producer)
+        _, body = dealer.answer()
+        assert bson.decode(body)["batch_bytes_max"] == 5_000
+
+
 def test_requests_that_make_no_sense_are_answered_and_the_next_one_taken(tmp_path: Path) -> None:
     with Serving(tmp_path) as serving:
         dealer = serving.dealer()

@@ -68,6 +68,8 @@ def hold(settings: Settings) -> Iterator[Held]:
 
     Raises: JournalLocked: a server, or another command, holds it.
     """
+    if not settings.data_dir.exists():
+        settings.data_dir.mkdir(mode=0o700, parents=True)  # Who else may read it is for its owner to say.
     with (
         _patiently_opened(settings) as writer,
         RejectedStore.open(settings.rejected_path, settings.log) as rejected,

@@ -141,7 +141,7 @@ class Acknowledger:
             self._journal_id,
             self._windows.highest(hello.producer),
             window_max=settings.window_max,
-            batch_bytes_max=settings.batch_bytes_max,
+            batch_bytes_max=min(settings.batch_bytes_max, settings.message_bytes_max),  # it may come in one frame
             batch_events_max=settings.batch_events_max,
             event_bytes_max=settings.event_bytes_max,
         )

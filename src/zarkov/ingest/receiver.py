@@ -33,6 +33,9 @@ _RCVMORE = int(zmq.RCVMORE)
 DRAIN_BYTES_MAX = 4 * 1024 * 1024
 _LENGTH_BYTES = 4
 
+#: A PULL socket's name in `rejected`, and how its bytes are read.
+Source = Literal["bson", "json"]
+
 #: Told of events that are synced: their bytes, and their types if those are known.
 Stored = Callable[[bytes, Summary], None]
 
@@ -108,7 +111,7 @@ class Receiver:
     def __init__(
         self,
         socket: zmq.Socket[bytes],
-        source: Literal["bson", "json"],
+        source: Source,
         intake: Intake,
         handoff: Handoff,
         *,

@@ -39,7 +39,7 @@ from zarkov.ingest.intake import Intake
 from zarkov.ingest.newid import NewIds
 from zarkov.ingest.ports import CommitPort
 from zarkov.ingest.publisher import Publisher
-from zarkov.ingest.receiver import Receiver
+from zarkov.ingest.receiver import Receiver, Source
 from zarkov.ingest.recent import RecentIds
 from zarkov.ingest.window import Windows
 from zarkov.metrics import Metrics
@@ -139,27 +139,19 @@ class EventServer:
             now_ms=now_ms,
             stored=stored,
         )
+        doors: tuple[tuple[zmq.Socket[bytes], Source], ...] = ((pull_bson, "bson"), (pull_json, "json"))
         self._receivers = [
             Receiver(
-                pull_bson,
-                "bson",
+                socket,
+                source,
                 self._intake,
                 self._handoff,
                 messages_max=settings.drain_messages_max,
                 metrics=metrics,
                 now_ms=now_ms,
                 stored=stored,
-            ),
-            Receiver(
-                pull_json,
-                "json",
-                self._intake,
-                self._handoff,
-                messages_max=settings.drain_messages_max,
-                metrics=metrics,
-                now_ms=now_ms,
-                stored=stored,
-            ),
+            )
+            for socket, source in doors
         ]
         handoff, publisher = self._handoff, self._publisher
         metrics.gauge("ingest_pending_bytes", "bytes taken in and not yet synced", lambda: handoff.pending_bytes)
