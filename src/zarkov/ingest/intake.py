@@ -1,10 +1,11 @@
 """From bytes to events: what can be taken, as it will be stored, and why the rest cannot. Pure.
 
 Theory of operation. A drain of a socket is cut into events by their length prefixes; block by block they are
-joined, decoded once, and looked at once. An event that is complete as it came (`_id` first, `timestamp`, `type`,
-`context`, not large, no `$command`) keeps its bytes; only the others are looked at closely, each on its own: mended
-(a missing field filled in, a date in text made a date), or refused. When nothing of a payload was mended or
-refused, the bytes to store are the very bytes that came.
+joined, decoded once, and looked at once: without their `_id`s where all begin with one, for its bytes are all that
+is needed of it, and an object for each would cost as much as the rest of the look. An event that is complete as it
+came (`_id` first, `timestamp`, `type`, `context`, not large, no `$command`) keeps its bytes; only the others are
+looked at closely, each on its own: mended (a missing field filled in, a date in text made a date), or refused. When
+nothing of a payload was mended or refused, the bytes to store are the very bytes that came.
 
 Always true of what is taken: it decodes, it is at most `event_bytes_max` bytes and `depth_max` levels, and it begins
 with an ObjectId as `_id`. Unless it asked not to be validated, it is also complete as `zarkov.event` says.
@@ -33,7 +34,9 @@ from zarkov.ingest.recent import RecentIds
 
 _ID_FIELD = b"\x07_id\x00"
 _ID_BYTES = len(_ID_FIELD) + 12
-_ID, _OID = slice(4, 21), slice(9, 21)  # of an event that begins with its `_id`: the field, and its value
+#: Of an event that begins with its `_id`: the field, its name, its value, and what follows it.
+_ID, _ID_NAME, _OID, _REST = slice(4, 21), slice(4, 9), slice(9, 21), slice(21, None)
+_WITH_ID_BYTES_MIN = 4 + _ID_BYTES + 1
 #: Events decoded and looked at together: few enough that their documents stay in the processor's cache.
 _BLOCK_EVENTS = 250
 #: A type of so many characters needs no count of its bytes.
@@ -138,7 +141,8 @@ class Intake:
         run = _Run()
         for start in range(0, len(events), _BLOCK_EVENTS):
             block = events[start : start + _BLOCK_EVENTS]
-            self._look(run, block, _decoded(run, block, sound))
+            if not (sound and self._look_without_ids(run, block)):
+                self._look(run, block, _decoded(run, block, sound))
         return self._settle(run, messages[0] if len(messages) == 1 else None)
 
     def take_json(self, messages: Iterable[bytes]) -> Taken:
@@ -157,8 +161,6 @@ class Intake:
         start, plain_bytes = len(run.sent), self._plain_bytes
         run.sent += sent
         run.events += sent
-        if self._look_at_once(run, sent, documents):
-            return
         odd: list[int] = []
         add_oid, add_stamp, add_kind = run.oids.append, run.stamps.append, run.kinds.append
         decoded = cast("Sequence[Document]", documents)  # None raises the TypeError that is caught.
@@ -191,30 +193,34 @@ class Intake:
                 if found is not None:
                     self._mend(run, place, found, now)
 
-    def _look_at_once(self, run: _Run, sent: Sequence[bytes], documents: Sequence[Document | None]) -> bool:
+    def _look_without_ids(self, run: _Run, sent: Sequence[bytes]) -> bool:
         """Add a block of which every event can be stored as it came; False, with nothing done, for any other.
 
-        The checks are those of `_look`, a field at a time.
+        The checks are those of `_look`, a field at a time. A document that still has an `_id` had two.
         """
-        decoded = cast("Sequence[Document]", documents)
+        if {event[_ID_NAME] for event in sent} != {_ID_FIELD} or min(map(len, sent)) < _WITH_ID_BYTES_MIN:
+            return False
         try:
+            bare = [(len(event) - _ID_BYTES).to_bytes(4, "little") + event[_REST] for event in sent]
+            decoded = decode_all(b"".join(bare))
             stamps = [document["timestamp"] for document in decoded]
             kinds = [document["type"] for document in decoded]
-            oids = [document["_id"].binary for document in decoded]
             contexts = {type(document["context"]) for document in decoded}
-        except (KeyError, TypeError, AttributeError):
+        except (EventRefused, KeyError):
             return False
         if not (
-            set(map(type, stamps)) == {datetime}
+            len(decoded) == len(sent)
+            and set(map(type, stamps)) == {datetime}
             and set(map(type, kinds)) == {str}
             and contexts == {dict}
             and all(0 < len(kind) <= _TYPE_LENGTH_PLAIN for kind in set(kinds))
             and max(map(len, sent)) < self._plain_bytes
-            and not any(["$command" in document for document in decoded])
-            and [event[_ID] for event in sent] == [_ID_FIELD + oid for oid in oids]
+            and not any(["$command" in document or "_id" in document for document in decoded])
         ):
             return False
-        run.oids += oids
+        run.sent += sent
+        run.events += sent
+        run.oids += [event[_OID] for event in sent]
         run.stamps += stamps
         run.kinds += kinds
         return True

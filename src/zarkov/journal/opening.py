@@ -181,8 +181,7 @@ def _load_windows(active: Segment, windows: ProducerWindows, window_max: int) ->
     # A batch's slot depends on the size of the window.
     with active.transaction() as execute:
         execute("DELETE FROM producer")
-        for record, at in current:
-            producers.store(execute, record, at, window_max)
+        producers.store(execute, current, window_max)
         execute("UPDATE meta SET value = ? WHERE key = 'window_max'", (window_max,))
 
 

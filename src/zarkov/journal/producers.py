@@ -22,12 +22,16 @@ CREATE TABLE producer (
     count INTEGER NOT NULL, note BLOB NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (producer, slot)) WITHOUT ROWID;
 """
 
+_ROW = "(?, ?, ?, ?, ?, ?, ?)"
 _STORE = (
-    "INSERT INTO producer VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (producer, slot) DO UPDATE SET "
+    "INSERT INTO producer VALUES {rows} ON CONFLICT (producer, slot) DO UPDATE SET "
     "sequence = excluded.sequence, first_offset = excluded.first_offset, count = excluded.count, "
     "note = excluded.note, at = excluded.at WHERE excluded.sequence >= sequence"
 )
 _COLUMNS = "producer, sequence, first_offset, count, note, at"
+
+#: Rows in one statement: each statement costs a commit under load a wait for the interpreter's lock.
+_ROWS_MAX = 64
 
 #: (record, commit number): the larger the number, the later the producer was heard of.
 Remembered = tuple[ProducerRecord, int]
@@ -63,8 +67,7 @@ class ProducerWindows:
     def write(self, execute: Callable[..., Any], records: Sequence[ProducerRecord]) -> None:
         """Store a commit's batches in the open transaction; `committed` must follow once it is synced."""
         self._commits += 1
-        for record in records:
-            store(execute, record, self._commits, self._window_max)
+        store(execute, [(record, self._commits) for record in records], self._window_max)
         for producer in self._leaving(records):
             execute("DELETE FROM producer WHERE producer = ?", (producer,))
 
@@ -93,7 +96,12 @@ class ProducerWindows:
         return [producer for producer in self._highest if producer not in heard][:excess]
 
 
-def store(execute: Callable[..., Any], record: ProducerRecord, at: int, window_max: int) -> None:
-    """Write one batch's row."""
-    slot = record.sequence % window_max
-    execute(_STORE, (record.producer, slot, record.sequence, record.first_offset, record.count, record.note, at))
+def store(execute: Callable[..., Any], remembered: Sequence[Remembered], window_max: int) -> None:
+    """Write the rows of these batches."""
+    for start in range(0, len(remembered), _ROWS_MAX):
+        part = remembered[start : start + _ROWS_MAX]
+        values: list[object] = []
+        for record, at in part:
+            slot = record.sequence % window_max
+            values += (record.producer, slot, record.sequence, record.first_offset, record.count, record.note, at)
+        execute(_STORE.format(rows=", ".join([_ROW] * len(part))), values)

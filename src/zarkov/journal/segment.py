@@ -80,8 +80,7 @@ class Segment:
             connection.execute(_SCHEMA)
             connection.execute(producers.SCHEMA)
             connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
-            for record, at in remembered:
-                producers.store(connection.execute, record, at, window_max)
+            producers.store(connection.execute, remembered, window_max)
             connection.execute("COMMIT")
             sync_directory(path.parent)
         except (apsw.Error, OSError) as error:
