@@ -278,6 +278,24 @@ def test_refused_events_do_not_claim_their_id() -> None:
     assert intake.take_bson(encoded(event(_id=ID))).count == 1
 
 
+def test_events_that_came_without_an_id_push_no_other_out_of_the_window() -> None:
+    intake = an_intake(ids_window_max=2)
+    first = encoded(event(_id=ID))
+    intake.take_bson(first)
+    for _ in range(10):
+        assert intake.take_bson(encoded({"type": "nop"}, {"type": "nop", "timestamp": THEN, "context": {}})).count == 2
+    assert intake.take_bson(first).duplicates == [0]
+
+
+def test_an_id_that_stands_twice_among_complete_events_is_stored_once() -> None:
+    one, other = bson.encode(event()), bson.encode({"_id": ID})
+    body = one[4:-1] + other[4:-1] + b"\x00"
+    before, after = encoded(event(), event())
+    taken = an_intake().take_bson([before, (len(body) + 4).to_bytes(4, "little") + body, after])
+    assert [document["_id"] == ID for document in documents_of(taken)] == [False, True, False]
+    assert taken.data.count(b"_id\x00") == 3
+
+
 def test_nothing_taken_has_no_summary() -> None:
     taken = an_intake().take_bson(encoded({}))
     assert (taken.count, taken.data, taken.summary) == (0, b"", None)

@@ -78,7 +78,8 @@ class _Run:
 
     `sent` are the bytes that came (as BSON), `events` those to store, `texts` those that came as JSON; `oids`,
     `stamps` and `kinds` the `_id`s, timestamps and types. `stamps` and `kinds` are None for an event that is refused,
-    and for one without a common type or timestamp, whose summary is in `apart`.
+    and for one without a common type or timestamp, whose summary is in `apart`. `named` are the places of events that
+    came without an `_id`.
     """
 
     sent: list[bytes] = field(default_factory=list)
@@ -89,14 +90,17 @@ class _Run:
     kinds: list[str | None] = field(default_factory=list)
     refused: dict[int, EventRefused] = field(default_factory=dict)
     apart: dict[int, Summary] = field(default_factory=dict)
+    named: set[int] = field(default_factory=set)
 
     def refusals(self) -> list[Refused]:
         came = self.sent if self.texts is None else self.texts
         return [Refused(i, error.code, str(error), came[i]) for i, error in sorted(self.refused.items())]
 
-    def summary(self, places: Sequence[int], oids: Collection[bytes]) -> Summary:
-        """The summary of the events at these places, whose `_id`s these are."""
-        if len(places) == len(self.events) and not self.apart:
+    def summary(self, places: Sequence[int]) -> Summary:
+        """The summary of the events at these places."""
+        is_all = len(places) == len(self.events)
+        oids = self.oids if is_all else [self.oids[i] for i in places]
+        if is_all and not self.apart:
             stamps, kinds = cast("list[datetime]", self.stamps), set(cast("list[str]", self.kinds))
         else:
             stamps = [stamp for i in places if (stamp := self.stamps[i]) is not None]
@@ -239,14 +243,14 @@ class Intake:
             if payload is not None and run.events == run.sent and len(places) == received
             else b"".join(events)
         )
-        summary = run.summary(places, oids) if events else None
+        summary = run.summary(places) if events else None
         return Taken(received, data, len(events), summary, run.refusals(), duplicates, unsettled, oids)
 
     def _mend(self, run: _Run, place: int, document: Document, now: datetime) -> None:
         """Make one event of the run what is to be stored, or refuse it."""
-        sent = run.sent[place]
+        sent, has_id = run.sent[place], "_id" in document
         try:
-            if "_id" not in document and _is_complete(document) and len(sent) + _ID_BYTES < self._plain_bytes:
+            if not has_id and _is_complete(document) and len(sent) + _ID_BYTES < self._plain_bytes:
                 event, whole = with_id(sent, self._new_id()), document
             else:
                 event, whole = self._completed(sent, document, now)
@@ -255,6 +259,8 @@ class Intake:
             return
         run.events[place] = event
         run.oids[place] = event[_OID]
+        if not has_id:
+            run.named.add(place)
         if _is_complete(whole):
             run.stamps[place], run.kinds[place] = whole["timestamp"], whole["type"]
         else:
@@ -284,17 +290,18 @@ class Intake:
             raise EventRefused("too_large", f"the event has {len(event):,} of {self._event_bytes_max:,} bytes")
 
     def _unique(self, run: _Run) -> tuple[Collection[bytes], list[int], bool]:
-        """The ids of the events to store, now open; the places of retries; whether one of those is not synced yet.
+        """The ids that came with events to store, now open; the places of retries; whether one is not synced yet.
 
-        An event is printed as it was sent: what was filled in differs from one try to the next.
+        An event is printed as it was sent: what was filled in differs from one try to the next. An `_id` given here
+        is nobody's retry, and does not push others out of the window.
         """
-        recent = self.recent
-        if not run.refused and recent.add_new(run.oids, map(hash, run.sent)):
+        recent, out = self.recent, run.refused.keys() | run.named
+        if not out and recent.add_new(run.oids, map(hash, run.sent)):
             return run.oids, [], False
         prints: dict[bytes, int] = {}
         duplicates: list[int] = []
         for index, (sent, oid) in enumerate(zip(run.sent, run.oids, strict=True)):
-            if index in run.refused:
+            if index in out:
                 continue
             now = hash(sent)
             before = prints.get(oid, recent.print_of(oid))
