@@ -283,7 +283,9 @@ def test_events_that_came_without_an_id_push_no_other_out_of_the_window() -> Non
     first = encoded(event(_id=ID))
     intake.take_bson(first)
     for _ in range(10):
-        assert intake.take_bson(encoded({"type": "nop"}, {"type": "nop", "timestamp": THEN, "context": {}})).count == 2
+        assert (
+            intake.take_bson(encoded({"type": "nop"}, {"type": "nop", "timestamp": THEN, "context": {}})).count == 2
+        )
     assert intake.take_bson(first).duplicates == [0]
 
 
