@@ -1,5 +1,5 @@
 # `make run` and `make test` set up everything they need; see README.md.
-.PHONY: help run test soak lint format bench clean setup
+.PHONY: help run test soak lint format bench clean setup mongo
 
 help:  ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -7,13 +7,16 @@ help:  ## Show this list
 setup:
 	@scripts/setup.sh
 
+mongo: setup
+	@scripts/mongo_server.sh || { [ -z "$$CI" ] && echo "No MongoDB-wire server: the tests that need it are skipped" >&2; }
+
 run: setup  ## Start the server, send it real events, show results, serve until Ctrl-C (ONCE=1: exit after)
 	@.venv/bin/python examples/quickstart.py
 
-test: setup  ## Run the tests (under 10 minutes; with CI=true more rounds of the crash tests)
+test: setup mongo  ## Run the tests (under 10 minutes; with CI=true more rounds of the crash tests)
 	@.venv/bin/python -m pytest
 
-soak: setup  ## Run the crash tests and fuzzers for many rounds
+soak: setup mongo  ## Run the crash tests and fuzzers for many rounds
 	@ZARKOV_TEST_ROUNDS=200 .venv/bin/python -m pytest tests/crash tests/property
 
 lint: setup  ## Check style, types and the direction of imports
@@ -22,7 +25,7 @@ lint: setup  ## Check style, types and the direction of imports
 format: setup  ## Format the code
 	@.venv/bin/ruff check --fix . ; .venv/bin/ruff format .
 
-bench: setup  ## Measure Zarkov beside floors and peers, and print the table with ratios
+bench: setup mongo  ## Measure Zarkov beside floors and peers, and print the table with ratios
 	@benchmarks/setup.sh && .venv/bin/python -m benchmarks.run
 
 clean:  ## Remove the environment and caches (never the data)

@@ -14,11 +14,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import zmq
 
 from benchmarks.peerage import peer_module
+
+if TYPE_CHECKING:
+    from zarkov.client import Keys
 
 START_S_MAX = 60.0
 STOP_S_MAX = 120.0
@@ -28,9 +31,12 @@ ADDRESSES = ("bson_bind_address", "json_bind_address", "publish_bind_address", "
 
 
 class EventServer:
-    """Context manager. The `*_bind_address` of each socket is in `address`, the journal in `journal_dir`."""
+    """Context manager. The `*_bind_address` of each socket is in `address`, the journal in `journal_dir`.
 
-    def __init__(self, command: str = "eventlog", **settings: object) -> None:
+    with_keys: every socket asks for a key; `keys` are those of a client that is let in.
+    """
+
+    def __init__(self, command: str = "eventlog", *, with_keys: bool = False, **settings: object) -> None:
         common = peer_module("common")
         self.home: Path = common.folder("zarkov")
         self.address = {name: f"tcp://127.0.0.1:{port}" for name, port in zip(ADDRESSES, free_ports(4), strict=True)}
@@ -38,6 +44,7 @@ class EventServer:
         self.journal_dir = self.data_dir / "journal"
         self._command = command
         self._settings = {**self.address, "data_dir": str(self.data_dir), **settings}
+        self.keys = self._make_keys() if with_keys else None
         self._process: subprocess.Popen[bytes] | None = None
         self._journal: Any = None
 
@@ -60,6 +67,18 @@ class EventServer:
     def __exit__(self, *exc: object) -> None:
         self.stop()
 
+    def _make_keys(self) -> "Keys":
+        from zarkov.client import Keys
+        from zarkov.keyfiles import KeyPair, write_pair, write_public
+
+        folder, allow = self.home / "keys", self.home / "keys" / "allow"
+        allow.mkdir(parents=True)
+        server, client = (KeyPair(*zmq.curve_keypair()) for _ in range(2))
+        _, server_file = write_pair(folder, "server", server)
+        write_public(allow / "client.key", client.public)
+        self._settings["curve"] = {"server_key_file": str(server_file), "allow": str(allow)}
+        return Keys(client.secret, client.public, server.public)
+
     @property
     def log_path(self) -> Path:
         return self.home / "server.log"
@@ -73,6 +92,8 @@ class EventServer:
         """PING the acknowledging channel until it answers."""
         with zmq.Context() as context, context.socket(zmq.DEALER) as sock:
             sock.linger = 0
+            if self.keys is not None:
+                self.keys.secure(sock)
             sock.connect(self.address["ack_bind_address"])
             sock.send_multipart([b"ZK1", b"PING", b"bench"])
             deadline = time.monotonic() + START_S_MAX

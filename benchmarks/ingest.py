@@ -17,11 +17,13 @@ SEND_HWM = 100_000  # as the peers' PUSH socket has
 FLUSH_S_MAX = 600.0
 
 
-def push(sizes: Sizes) -> Sample:
+def push(sizes: Sizes, *, with_keys: bool = False) -> Sample:
     """PUSH, pre-encoded, one event a message; the clock stops when all of them are synced."""
     first, *events = dataset.encoded(sizes.events + 1)
-    with EventServer() as server, zmq.Context() as context, context.socket(zmq.PUSH) as sock:
+    with EventServer(with_keys=with_keys) as server, zmq.Context() as context, context.socket(zmq.PUSH) as sock:
         sock.set_hwm(SEND_HWM)
+        if server.keys is not None:
+            server.keys.secure(sock)
         sock.connect(server.address["bson_bind_address"])
         sock.send(first)  # the connection stands, and the server is past its first event
         server.await_stored(1)
@@ -35,10 +37,13 @@ def push(sizes: Sizes) -> Sample:
         return timed(len(events), run, servers=[server.pid])
 
 
-def ack_batched(sizes: Sizes) -> Sample:
+def ack_batched(sizes: Sizes, *, with_keys: bool = False) -> Sample:
     """The acknowledging client with its defaults; the clock stops when all are acknowledged."""
     first, *events = dataset.encoded(sizes.events + 1)
-    with EventServer() as server, ZarkovClient(server.address["ack_bind_address"], ack=True) as client:
+    with (
+        EventServer(with_keys=with_keys) as server,
+        ZarkovClient(server.address["ack_bind_address"], ack=True, keys=server.keys) as client,
+    ):
         client.send_encoded([first])
         client.flush(FLUSH_S_MAX)
 

@@ -24,11 +24,15 @@ def measurement(name: str, real: Path | None) -> Callable[[Sizes], Sample]:
     }
     if name in floor:
         return floor[name]
-    from benchmarks import ingest, kept, memory
+    from benchmarks import clients, ingest, kept, memory, mongo, servers
 
     zarkov: dict[str, Callable[[Sizes], Sample]] = {
         "push": ingest.push,
         "ack_batched": ingest.ack_batched,
+        "push_keys": lambda sizes: ingest.push(sizes, with_keys=True),
+        "ack_keys": lambda sizes: ingest.ack_batched(sizes, with_keys=True),
+        "async_batched": clients.async_batched,
+        "log_handler": clients.log_handler,
         "ack_single": ingest.ack_single,
         "latency": ingest.latency,
         "read": kept.read,
@@ -36,6 +40,11 @@ def measurement(name: str, real: Path | None) -> Callable[[Sizes], Sample]:
         "disk_real": lambda sizes: kept.disk_real(sizes, real),
         "memory_idle": memory.idle,
         "memory_growth": memory.growth,
+        "floor_insert": mongo.bare_insert,
+        "load": mongo.load,
+        "ingest_while_loading": mongo.ingest_while_loading,
+        "servers_push": servers.push,
+        "servers_ack": servers.ack_batched,
     }
     return zarkov[name]
 

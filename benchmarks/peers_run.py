@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.peerage import PEERS
 from benchmarks.processes import TookTooLong, run_bounded
 from benchmarks.rows import Peer
 
@@ -40,6 +41,11 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PATH": path, "BENCH_RUNS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
+def peers_environment() -> dict[str, str]:
+    """Processes that a peer starts find its module by name."""
+    return {**environment(), "PYTHONPATH": str(PEERS)}
+
+
 def measure_peers(peers: Sequence[Peer]) -> tuple[Mapping[str, PeerFigure], Mapping[str, str]]:
     """One figure of each peer by its label, and the reason for each that gave none."""
     figures: dict[str, PeerFigure] = {}
@@ -62,9 +68,12 @@ def measure_peers(peers: Sequence[Peer]) -> tuple[Mapping[str, PeerFigure], Mapp
 
 
 def _drive(script: str, wanted: Sequence[Peer]) -> dict[str, dict[str, object]]:
-    python, env = peers_dir() / "v" / "bin" / "python", environment()
+    python, env = peers_dir() / "v" / "bin" / "python", peers_environment()
     needs = [peer.needs for peer in wanted if peer.needs]
+    modules = [peer.module for peer in wanted if peer.module]
     if not python.exists() or any(shutil.which(command, path=env["PATH"]) is None for command in needs):
+        raise PeersMissing(HOW_TO_INSTALL)
+    if modules and not _importable(python, modules):
         raise PeersMissing(HOW_TO_INSTALL)
     if "postgres" in needs or "rabbitmq-server" in needs:
         _must_be_root(script)
@@ -82,6 +91,13 @@ def _drive(script: str, wanted: Sequence[Peer]) -> dict[str, dict[str, object]]:
             raise PeersMissing(f"failed ({log.name} in PEERS_DIR/logs says why)")
         rows: list[dict[str, object]] = json.loads(result.read_text())
     return {str(row["variant"]): row for row in rows}
+
+
+def _importable(python: Path, modules: Sequence[str]) -> bool:
+    """Whether the peers' Python has these packages; nothing is imported."""
+    code = f"import sys; from importlib.util import find_spec; sys.exit(not all(map(find_spec, {list(modules)!r})))"
+    status, _, _ = run_bounded([str(python), "-c", code], PEER_S_MAX, env=environment())
+    return status == 0
 
 
 def _must_be_root(script: str) -> None:

@@ -19,12 +19,14 @@ class Target:
 
     ratio_min: of the floor measured in the same round. value_min, value_max: in the line's unit.
     above_peers: the median is above the median of every peer measured.
+    peer_ratios: (label, ratio) of single peers, each measured in the same round; one that is missing is not judged.
     """
 
     ratio_min: float | None = None
     value_min: float | None = None
     value_max: float | None = None
     above_peers: bool = False
+    peer_ratios: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +88,24 @@ def verdict(line: Line) -> Verdict:
         ratio = paired_ratio(line.zarkov, line.floor)
         if ratio is None:
             return "not measured"
-        reached = ratio.middle >= target.ratio_min
-        tests.append((reached, (ratio.low >= target.ratio_min) == (ratio.high >= target.ratio_min)))
+        tests.append(_reaches(ratio, target.ratio_min))
     if target.value_min is not None:
         tests.append((middle >= target.value_min, _agree([v >= target.value_min for v in line.zarkov])))
     if target.value_max is not None:
         tests.append((middle <= target.value_max, _agree([v <= target.value_max for v in line.zarkov])))
     if target.above_peers and (best := best_peer(line)):
         tests.append((middle > median(best[1]), min(line.zarkov) > max(best[1]) or max(line.zarkov) < min(best[1])))
+    for label, least in target.peer_ratios:
+        if beside := paired_ratio(line.zarkov, line.peers.get(label, ())):
+            tests.append(_reaches(beside, least))
     failed = [agreed for reached, agreed in tests if not reached]
     if failed:
         return "missed" if any(failed) else "missed, within the noise"
     return "reached" if all(agreed for _, agreed in tests) else "reached, within the noise"
+
+
+def _reaches(ratio: Ratio, least: float) -> tuple[bool, bool]:
+    return ratio.middle >= least, (ratio.low >= least) == (ratio.high >= least)
 
 
 def _agree(answers: Sequence[bool]) -> bool:
@@ -115,6 +123,7 @@ def describe(target: Target, unit: str) -> str:
         parts.append(f"at most {number(target.value_max)} {unit}")
     if target.above_peers:
         parts.append("above all peers")
+    parts += [f"{ratio:g} times {label}" for label, ratio in target.peer_ratios]
     return ", ".join(parts)
 
 

@@ -7,12 +7,13 @@ from benchmarks.report import Target
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """One variant of one script of benchmarks/peers; `needs` is the server's command."""
+    """One variant of one script of benchmarks/peers; `needs` is the server's command, `module` a package of Python."""
 
     label: str
     script: str
     variant: str
     needs: str | None
+    module: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,36 @@ ROWS = (
         ),
     ),
     Row(
+        "push-keys",
+        "push_keys",
+        (
+            Figure(
+                "push-keys",
+                "PUSH with keys, one event a message",
+                RATE,
+                "rate",
+                Target(ratio_min=0.6),
+                floor_label="Zarkov without keys",
+            ),
+        ),
+        floor="push",
+    ),
+    Row(
+        "ack-keys",
+        "ack_keys",
+        (
+            Figure(
+                "ack-keys",
+                "acknowledging client with keys, batched",
+                RATE,
+                "rate",
+                Target(ratio_min=0.6),
+                floor_label="Zarkov without keys",
+            ),
+        ),
+        floor="ack_batched",
+    ),
+    Row(
         "ack-single",
         "ack_single",
         (
@@ -122,6 +153,44 @@ ROWS = (
             rabbitmq("one event, one confirm at a time", "confirm each"),
         ),
         limits=(Peer("the disk: write and fdatasync of each", "ingest_file", "batch 1", None),),
+    ),
+    Row(
+        "async-batched",
+        "async_batched",
+        (
+            Figure(
+                "async-batched",
+                "asyncio client, acknowledged batched",
+                RATE,
+                "rate",
+                Target(value_min=100_000),
+                floor_label="pyzmq, decode, 100 a message, no answer",
+            ),
+            Figure(
+                "async-events",
+                "asyncio client, `await event()` each",
+                RATE,
+                "event_rate",
+                Target(value_min=50_000),
+            ),
+        ),
+        floor="floor_decode_100",
+    ),
+    Row(
+        "log-handler",
+        "log_handler",
+        (
+            Figure(
+                "log-handler",
+                "logging handler, per call",
+                "us",
+                "call_us",
+                Target(value_max=15),
+                floor_key="queue_us",
+                floor_label="logging's QueueHandler, its records taken by nobody",
+            ),
+            Figure("log-emit", "logging handler, its `emit` alone", "us", "emit_us", Target(value_max=15)),
+        ),
     ),
     Row(
         "latency",
@@ -204,6 +273,66 @@ ROWS = (
             ),
         ),
         rounds_max=1,
+    ),
+    Row(
+        "loader",
+        "load",
+        (
+            Figure(
+                "loader",
+                "the loader into MongoDB",
+                RATE,
+                "rate",
+                Target(ratio_min=0.7),
+                floor_label="insert_many of RawBSONDocument into the same server",
+            ),
+        ),
+        floor="floor_insert",
+    ),
+    Row(
+        "ingest-loading",
+        "ingest_while_loading",
+        (
+            Figure(
+                "ingest-loading",
+                "acknowledging client, batched, while the loader runs",
+                RATE,
+                "rate",
+                Target(ratio_min=0.8),
+                floor_key="alone_rate",
+                floor_label="without a loader, in the same run",
+            ),
+        ),
+    ),
+    Row(
+        "servers-push",
+        "servers_push",
+        (
+            Figure(
+                "servers-push",
+                "two event servers: PUSH, one event a message",
+                RATE,
+                "rate",
+                Target(ratio_min=1.5),
+                floor_key="one_rate",
+                floor_label="one event server, in the same run",
+            ),
+        ),
+    ),
+    Row(
+        "servers-ack",
+        "servers_ack",
+        (
+            Figure(
+                "servers-ack",
+                "two event servers: acknowledging clients, batched",
+                RATE,
+                "rate",
+                Target(ratio_min=1.5),
+                floor_key="one_rate",
+                floor_label="one event server, in the same run",
+            ),
+        ),
     ),
 )
 

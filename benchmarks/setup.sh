@@ -40,3 +40,17 @@ if ! "$python" -c 'import bson, gevent, hiredis, orjson, pika, psutil, psycopg, 
     "$python" -m pip install --quiet pymongo pyzmq gevent redis hiredis pika 'psycopg[binary]' psutil orjson ||
         echo "The clients of the peers could not be installed." >&2
 fi
+
+# The peers of map-reduce: each by itself, so that one that is not to be had does not keep the others away. Spark needs
+# Java, which `apt-get install default-jre-headless` brings.
+install_peer() {
+    module=$1
+    shift
+    "$python" -c "import $module" 2>/dev/null || "$python" -m pip install --quiet "$@" ||
+        echo "Not installed, because pip failed: $*" >&2
+}
+install_peer polars polars
+install_peer distributed 'dask[bag,distributed]'
+install_peer pyspark 'pyspark==3.5.*'
+install_peer ray ray
+install_peer mrjob mrjob setuptools

@@ -15,13 +15,13 @@ from typing import Any
 
 import typer
 
-from zarkov import event
+from zarkov import event, keyfiles
 from zarkov.cli import settings as files
 from zarkov.cli.app import app
 from zarkov.client import limits as client
 from zarkov.client import zsend
 from zarkov.config import RETIRED, Row, sections, table
-from zarkov.ingest import acknowledger, control, handoff, protocol, publisher, sockets, window
+from zarkov.ingest import acknowledger, admission, control, handoff, protocol, publisher, sockets, window
 from zarkov.journal import reader
 from zarkov.store import compare, cursor, ordering
 
@@ -31,10 +31,11 @@ UNITS = ((1024**4, "TiB"), (1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB"))
 
 #: Settings of features that this version does not have: they load and are checked, and nothing reads them.
 LATER = (
-    *("bson_uri", "json_uri", "ack_uri", "web_port", "mongo_uri", "mongo_username", "mongo_password", "extra_dbs"),
-    *("extra", "incremental", "num_event_servers", "backdoor", "logstream"),
+    *("bson_uri", "json_uri", "web_port", "extra", "incremental", "backdoor", "logstream"),
 )
-GROUPS = {"": "General", "ingest": "The event server", "log": "The journal"}
+GROUPS = {"": "General", "ingest": "The event server", "log": "The journal", "loader": "The loader into MongoDB"}
+#: Sections of the settings file whose features this version has.
+SECTIONS = {"curve": "Keys (`curve:`)"}
 
 
 def settings() -> str:
@@ -43,7 +44,10 @@ def settings() -> str:
     lines: list[str] = []
     for home, title in GROUPS.items():
         lines += [f"### {title}", "", *_settings(row for row in now if row.homes[0] == home), ""]
-    later = [row for row in table().values() if row.section in sections() or row.key in LATER]
+    for section, title in SECTIONS.items():
+        lines += [f"### {title}", "", *_settings(row for row in table().values() if row.section == section), ""]
+    idle = set(sections()) - set(SECTIONS)
+    later = [row for row in table().values() if row.section in idle or row.key in LATER]
     lines += ["### Accepted, and not used yet", "", *_settings(later), ""]
     lines += ["### Keys of 2011", "", "| key | instead |", "|---|---|"]
     lines += [f"| `{key}` | {_code_keys(retired.instead)} |" for key, retired in sorted(RETIRED.items())]
@@ -178,6 +182,18 @@ def limits() -> str:
         ("values of a `distinct`", f"{cursor.DISTINCT_COUNT_MAX:,}", "`store_failed`"),
         ("characters of a regular expression", f"{compare.REGEX_CHARS_MAX:,}", "`filter_invalid`"),
         ("damaged places one reader remembers", f"{reader.CORRUPT_MAX:,}", "further ones are skipped unlisted"),
+        ("keys that are let in", f"{keyfiles.ALLOW_KEYS_MAX:,}", "the list is refused: nobody is let in"),
+        (
+            "a key file; a list of keys in one file",
+            f"{_bytes(keyfiles.KEY_FILE_BYTES_MAX)}; {_bytes(keyfiles.ALLOW_FILE_BYTES_MAX)}",
+            "`key_invalid`",
+        ),
+        ("addresses remembered of one key", f"{admission.ADDRESSES_MAX:,}", "revoked: all connections are cut"),
+        (
+            "log lines about refused handshakes",
+            f"one in {admission.LOG_EVERY_S:g} s",
+            "counted, and in the next line",
+        ),
         ("a settings file", _bytes(files.FILE_BYTES_MAX), "`config_invalid`"),
         ("a file that a `_FILE` variable names", _bytes(files.SECRET_BYTES_MAX), "`config_invalid`"),
         ("a line of `zsend.py`", _bytes(zsend.LINE_BYTES_MAX), "reported, not sent"),

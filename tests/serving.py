@@ -25,6 +25,7 @@ from zarkov.journal.committer import Committer
 from zarkov.journal.reader import Journal
 from zarkov.journal.rejected import RejectedStore
 from zarkov.journal.writer import JournalWriter
+from zarkov.keyfiles import ServerKeys
 from zarkov.metrics import Metrics
 from zarkov.position import OffsetRange
 
@@ -79,6 +80,7 @@ class Serving:
         control_path: Path | None = None,
         journal: JournalSettings | None = None,
         settle_s: float = 10,
+        keys: ServerKeys | None = None,
         **settings: Any,
     ) -> None:
         addresses = dict.fromkeys(
@@ -91,6 +93,7 @@ class Serving:
         self.error: BaseException | None = None
         self.settled: bool | None = None
         self._settle_s = settle_s
+        self._keys = keys
         self._control_path = control_path
         self._commands = commands or {}
         self._ready, self._stopping = threading.Event(), threading.Event()
@@ -142,6 +145,7 @@ class Serving:
                     metrics=self.metrics,
                     control_path=self._control_path,
                     commands=self._commands,
+                    keys=self._keys,
                 )
                 self.server.start()
                 self._ready.set()

@@ -4,7 +4,7 @@ The packages are the stages of an event's journey; read them in this order:
 
     event, codec, errors,     the words: what an event is, as bytes and as a document; every error; settings;
     config, batch, position,  what travels between the stages
-    metrics
+    metrics, keyfiles
     client                    arrives: programs send events (needs only pyzmq and bson)
     ingest                    arrives: frames in, events out; sockets; acknowledgements
     journal                   is kept: the event log on SQLite, one synced commit a group of batches

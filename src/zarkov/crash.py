@@ -17,6 +17,19 @@ CRASH_POINTS = (
     "in_roll",  # the new segment's file exists, it holds no event
     "in_rotate",  # a new generation is about to be recorded
     "in_retention",  # some of the segments that go are removed
+    "before_insert",  # the loader has read a run of events, MongoDB has none of them
+    "after_insert",  # MongoDB has confirmed them, the checkpoint is where it was
+    "after_checkpoint",  # MongoDB has the checkpoint, the journal's reader is where it was
+    "in_rename",  # some of the collections of a rotation are renamed
+)
+
+#: Of the outputs of map-reduce, in the order in which they are reached; not each is in each kind of commit.
+OUTPUT_POINTS = (
+    "in_stage",  # some of an output is written apart
+    "after_stage",  # all of it is; nothing is decided
+    "before_publish",  # MongoDB: it is decided; nothing can be seen
+    "in_publish",  # embedded: the transaction is open; MongoDB: some documents are copied
+    "after_publish",  # it can be seen; what it took the place of is not removed, MongoDB has not noted it
 )
 
 _name, _, _count = os.environ.get("ZARKOV_CRASH_AT", "").partition(":")

@@ -2,6 +2,7 @@
 
     ZarkovError
     ├── ConfigError              config_invalid
+    │   └── KeyInvalid           key_invalid
     ├── EventRefused             one of REFUSAL_CODES
     ├── JournalError
     │   ├── JournalLocked        journal_locked
@@ -16,7 +17,9 @@
     │   ├── UpdateInvalid        update_invalid
     │   ├── DocumentExists       document_exists
     │   ├── AppendOnly           append_only
-    │   └── StoreFailed          store_failed
+    │   ├── StoreFailed          store_failed
+    │   ├── StoreUnreachable     store_unreachable     retry
+    │   └── StoreBehind          store_behind
     ├── ProtocolError
     │   ├── BadFrame             bad_frame
     │   ├── BatchTooLarge        batch_too_large
@@ -26,8 +29,15 @@
     │   └── ShuttingDown         shutting_down         retry
     ├── ClientError
     │   ├── QueueFull            queue_full            retry
+    │   ├── SpoolFailed          spool_failed
     │   ├── NotAcknowledged      not_acknowledged      retry
     │   └── ClientClosed         client_closed
+    ├── MapReduceError
+    │   ├── FunctionUnshippable  function_unshippable
+    │   ├── FunctionFailed       function_failed
+    │   ├── OutputInvalid        output_invalid
+    │   ├── JobInvalid           job_invalid
+    │   └── ShuffleCorrupt       shuffle_corrupt       retry
     └── ServerUnreachable        server_unreachable    retry
 
 `code` is stable: it stands on the wire, in JSON and in logs. `retryable` says whether the same request may
@@ -35,6 +45,8 @@ succeed later. `hint` says what the person who reads it can do.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 
 class ZarkovError(Exception):
@@ -61,6 +73,13 @@ class ConfigError(ZarkovError):
     hint = "Run `zcmd check-config` to see each setting and where it came from."
 
 
+class KeyInvalid(ConfigError):
+    """A key file is missing, malformed, or readable by others than its owner."""
+
+    code = "key_invalid"
+    hint = "Make keys with `zcmd keygen`; a secret key file must be readable by its owner alone (chmod 600)."
+
+
 #: Why an event can be refused: code -> meaning. A refused event is kept in `rejected` under this code.
 REFUSAL_CODES: dict[str, str] = {
     "bson_invalid": "the bytes are not one or more well-formed BSON documents",
@@ -80,6 +99,7 @@ REFUSAL_CODES: dict[str, str] = {
     "duplicate_key": "a JSON object has the same key twice",
     "command_unknown": "`$command` names no command of the event server",
     "multipart": "a message of several frames came where one frame is expected",
+    "store_refused": "MongoDB does not take the event: a name or value it has no room for",
 }
 
 
@@ -190,6 +210,21 @@ class StoreFailed(StoreError):
     hint = "Check the disk and the rights on `data_dir`."
 
 
+class StoreUnreachable(StoreError):
+    """MongoDB does not answer, or takes no writes now; events wait in the journal."""
+
+    code = "store_unreachable"
+    retryable = True
+    hint = "Check that MongoDB runs at `mongo_uri`; what waits is loaded when it is back."
+
+
+class StoreBehind(StoreError):
+    """The store holds less than the loader's checkpoint says: it was restored from a backup, emptied or exchanged."""
+
+    code = "store_behind"
+    hint = "Run `zcmd loader status` to see what is missing, and `zcmd loader rewind` to load it again."
+
+
 class ProtocolError(ZarkovError):
     """A request on the acknowledging channel was not taken; nothing of it was stored."""
 
@@ -255,6 +290,13 @@ class QueueFull(ClientError):
     hint = "Send slower, raise `queue_events_max`, or use on_full='block'."
 
 
+class SpoolFailed(ClientError):
+    """The client's spool file cannot be read, written, or is in use by another client."""
+
+    code = "spool_failed"
+    hint = "Give each client a spool file of its own, on a disk with space."
+
+
 class NotAcknowledged(ClientError):
     """Events were not acknowledged in time; they stay queued."""
 
@@ -268,6 +310,70 @@ class ClientClosed(ClientError):
 
     code = "client_closed"
     hint = "Open a new client."
+
+
+class MapReduceError(ZarkovError):
+    """A job of map-reduce cannot be done."""
+
+    code = "map_reduce_error"
+    hint = "docs/map-reduce.md explains how a job is written."
+
+
+class FunctionUnshippable(MapReduceError):
+    """A function depends on something that cannot be sent to a worker as text."""
+
+    code = "function_unshippable"
+    hint = "Use only modules, plain values and functions of these; or name the function as `module:function`."
+
+
+class FunctionFailed(MapReduceError):
+    """A function of a job raised, or gave what cannot be taken.
+
+    `stage` is map, reduce, finalize or basic; `traceback` shows the function's own frames; `event` is the one at
+    which it failed, if one is to blame: `{journal, offset, _id, event, alone}` (see zmr.failure); `printed` is what
+    the functions of the task had written to standard output.
+    """
+
+    code = "function_failed"
+    hint = "Mend the function; `executor='inline'` runs it in your own process, where a debugger reaches it."
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        stage: str = "",
+        traceback: str = "",
+        event: dict[str, Any] | None = None,
+        printed: str = "",
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.stage = stage
+        self.traceback = traceback
+        self.event = event
+        self.printed = printed
+
+
+class OutputInvalid(MapReduceError):
+    """A function of a job gave a key or a value that cannot be stored."""
+
+    code = "output_invalid"
+    hint = "Keys and values are what BSON has a type for."
+
+
+class JobInvalid(MapReduceError):
+    """A request for a job names an unknown field, lacks one, or has one of the wrong type."""
+
+    code = "job_invalid"
+    hint = "docs/protocol.md lists the fields of a request."
+
+
+class ShuffleCorrupt(MapReduceError):
+    """Intermediate data is not what was written."""
+
+    code = "shuffle_corrupt"
+    retryable = True
+    hint = "Run the job again; look at the disk of `job_root` if it happens twice."
 
 
 class ServerUnreachable(ZarkovError):

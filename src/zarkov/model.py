@@ -4,6 +4,7 @@
     ZM.event.m.get(_id=...), ZM.event.m.find({...}).count(), ZM.event.m.find({...}).first()
     ZM.db["event.0"].find({...})
     ZM.AggDef.make({"name": "perftest", "task_name": "zarkov.aggregate.PerfTest"}).m.save()
+    ZM.extra["crm"].users.find_one({...})
 
 The mappings are made for one store by `open_model`; there is no global session. Reading checks nothing, so an event
 that was sent without validation does not stop a query. Ming gives the fields of a document in alphabetical order and
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zarkov.store.contract import Store
+from zarkov.store.extra import ExtraDatabases
 from zarkov.store.ming_bind import field, mapping, schema, session_on
 
 #: The generations that an aggregate or a map-reduce reads when it names none.
@@ -26,13 +28,15 @@ DEFAULT_INPUTS = ["event", "event.0"]
 class ZM:
     """A store's mappings. `event`, `AggDef` and `job` are Ming document classes, untyped as Ming is.
 
-    `event` is read only: saving, changing or deleting one raises AppendOnly.
+    `event` is read only: saving, changing or deleting one raises AppendOnly. `extra` holds the databases of
+    `extra_dbs` by name, as pymongo's.
     """
 
     doc_session: Any
     event: Any
     AggDef: Any
     job: Any
+    extra: ExtraDatabases
 
     @property
     def db(self) -> Any:
@@ -40,13 +44,13 @@ class ZM:
         return self.doc_session.db
 
     def __repr__(self) -> str:
-        return f"<ZM {self.db.name}: event, AggDef, job, db>"
+        return f"<ZM {self.db.name}: event, AggDef, job, db, extra>"
 
 
-def open_model(store: Store, *, database: str = "zarkov") -> ZM:
+def open_model(store: Store, *, database: str = "zarkov", extra: ExtraDatabases | None = None) -> ZM:
     """The mappings on a store.
 
-    Nothing is opened or read before the first query; the store stays its owner's to close.
+    Nothing is opened or read before the first query; the store and `extra` stay their owner's to close.
     """
     session = session_on(store, database)
     return ZM(
@@ -54,6 +58,7 @@ def open_model(store: Store, *, database: str = "zarkov") -> ZM:
         event=mapping("event", session, *_event_fields()),
         AggDef=mapping("agg_def", session, *_agg_def_fields()),
         job=mapping("job", session, *_job_fields()),
+        extra=extra or ExtraDatabases(),
     )
 
 

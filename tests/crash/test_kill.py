@@ -17,6 +17,9 @@ from zarkov.journal import Journal
 
 ROUNDS = int(os.environ.get("ZARKOV_TEST_ROUNDS", "50" if os.environ.get("CI") else "10"))
 
+#: Points that other tests reach: rotation and retention below, the loader's in test_loader_kill.
+ELSEWHERE = ("in_rotate", "in_retention", "before_insert", "after_insert", "after_checkpoint", "in_rename")
+
 
 def stored(server: RunningServer) -> dict[int, int]:
     """{event number: its offset} of everything in the journal; no number stands there twice."""
@@ -94,7 +97,7 @@ def children_of(server: RunningServer) -> list[int]:
     return [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
 
 
-@pytest.mark.parametrize("point", [p for p in CRASH_POINTS if p not in ("in_rotate", "in_retention")])
+@pytest.mark.parametrize("point", [point for point in CRASH_POINTS if point not in ELSEWHERE])
 def test_a_kill_at_a_named_point_loses_nothing_that_was_acknowledged(tmp_path: Path, point: str) -> None:
     server = RunningServer(tmp_path, segment_bytes_max=1 << 20, small_chunks_max=16)
     producer = Producer(server.ack, padding_bytes=600 if point == "in_roll" else 0)

@@ -71,10 +71,10 @@ class Watched:
     """Counts the waits of a driver that ended without any wake-up; may hold a driver back before it waits."""
 
     def __init__(self, link: AckLink) -> None:
-        self.link, self.poller, self.in_vain = link, link._driver, 0
+        self.link, self.poller, self.in_vain = link, link._line.driver, 0
         self.may_wait, self.is_there = threading.Event(), threading.Event()
         self.may_wait.set()
-        link._driver = self  # type: ignore[assignment]
+        link._line.driver = self  # type: ignore[assignment]
 
     def hold_back(self) -> None:
         self.may_wait.clear()

@@ -116,9 +116,9 @@ def test_what_is_not_a_document_file_is_refused_and_left_alone(tmp_path: Path) -
 def test_a_file_of_a_newer_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "documents.sqlite"
     connection = apsw.Connection(str(path))
-    connection.execute("PRAGMA user_version=2")
+    connection.execute("PRAGMA user_version=3")
     connection.close()
-    with pytest.raises(StoreFailed, match="format 2"):
+    with pytest.raises(StoreFailed, match="format 3"):
         collection(path).find_one(1)
 
 

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import pytest
 
-from zarkov.cli.conditions import build, condition, moment, sort_keys
+from zarkov.cli.conditions import build, condition, moment, sort_keys, with_dates
 from zarkov.errors import FilterInvalid
 
 NOW = datetime(2011, 7, 20, 18, 52, 30)
@@ -92,6 +92,38 @@ def test_what_is_no_time_is_refused(text: str) -> None:
 def test_a_filter_that_is_no_json_object_is_refused(text: str) -> None:
     with pytest.raises(FilterInvalid, match="cannot be read"):
         build(text=text, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ("2011-07-20T18:00:00Z", datetime(2011, 7, 20, 18)),
+        (
+            {"$gte": "2011-07-20", "$lt": "2h"},
+            {"$gte": datetime(2011, 7, 20), "$lt": datetime(2011, 7, 20, 16, 52, 30)},
+        ),
+        ({"$in": ["2011-07-20", None]}, {"$in": [datetime(2011, 7, 20), None]}),
+        ({"$not": {"$gt": "now"}}, {"$not": {"$gt": NOW}}),
+        ({"$gt": datetime(2011, 7, 20)}, {"$gt": datetime(2011, 7, 20)}),
+        ({"$type": "string"}, {"$type": "string"}),
+        ({"$regex": "^2011"}, {"$regex": "^2011"}),
+        (5, 5),
+    ],
+)
+def test_a_text_that_timestamp_is_compared_with_is_a_time(given: object, wanted: object) -> None:
+    assert with_dates({"timestamp": given}, NOW) == {"timestamp": wanted}
+    nested = {"$or": [{"timestamp": given}, {"$and": [{"timestamp": given}]}]}
+    assert with_dates(nested, NOW) == {"$or": [{"timestamp": wanted}, {"$and": [{"timestamp": wanted}]}]}
+
+
+def test_other_fields_keep_their_text() -> None:
+    asked = {"type": "2011-07-20", "context.timestamp": "2011-07-20", "$or": "nonsense", "$comment": "2h"}
+    assert with_dates(asked, NOW) == asked
+
+
+def test_a_text_beside_timestamp_that_is_no_time_is_refused() -> None:
+    with pytest.raises(FilterInvalid, match="'soon' is not a time"):
+        with_dates({"$nor": [{"timestamp": {"$lt": "soon"}}]}, NOW)
 
 
 def test_sort_keys_descend_with_a_minus() -> None:

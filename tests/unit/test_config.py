@@ -123,7 +123,7 @@ def test_a_key_held_by_two_components_is_given_to_both() -> None:
 
 def test_a_settings_file_of_2011_loads_with_one_warning_for_each_key_without_a_meaning() -> None:
     resolved = of(**ORIGINAL)
-    retired = [warning.split(" ")[0] for warning in resolved.warnings if "mongo_uri" not in warning]
+    retired = [warning.split(" ")[0] for warning in resolved.warnings]
     assert sorted(retired) == sorted(RETIRED)
     assert resolved.settings.log.segment_bytes_max == 128 * 2**20
     assert resolved.settings.zmr.event_limit == 1000
@@ -258,9 +258,38 @@ def test_an_empty_key_of_a_file_keeps_its_default() -> None:
     assert of(web_port=None, zmr=None, journal=None).settings == Settings()
 
 
-def test_several_event_servers_load_with_a_warning() -> None:
-    (warning,) = of(num_event_servers=4).warnings
-    assert warning.startswith("num_event_servers in a.yaml is 4")
+def test_a_single_event_server_has_the_settings_as_they_are() -> None:
+    settings = of(num_event_servers=1).settings
+    assert settings.event_servers() == [settings]
+
+
+def test_several_event_servers_have_files_and_sockets_of_their_own() -> None:
+    resolved = of(num_event_servers=3, data_dir="data", journal="log")
+    assert resolved.warnings == ()
+    servers = resolved.settings.event_servers()
+    assert [str(server.journal_dir) for server in servers] == ["data/log", "data/log.1", "data/log.2"]
+    assert [server.rejected_path.name for server in servers] == [
+        "rejected.sqlite",
+        "rejected.1.sqlite",
+        "rejected.2.sqlite",
+    ]
+    assert [server.control_path.name for server in servers] == ["control.sock", "control.1.sock", "control.2.sock"]
+    addresses = {
+        getattr(server.ingest, field.name)
+        for server in servers
+        for field in dataclasses.fields(server.ingest)
+        if field.name.endswith("_bind_address")
+    }
+    assert len(addresses) == 12
+    assert all(address.startswith("ipc://data/run/") for address in addresses)
+    assert servers[2].event_servers() == [servers[2]]
+
+
+def test_event_servers_behind_the_balancer_ask_for_no_keys() -> None:
+    curve = {"server_key_file": "server.key_secret", "allow": "keys"}
+    server = of(num_event_servers=2, curve=curve).settings.event_servers()[1]
+    assert server.curve.server_key_file is None
+    assert server.curve.allow is None
 
 
 @pytest.mark.parametrize(
@@ -295,3 +324,9 @@ def test_the_journal_lies_in_the_data_directory() -> None:
 def test_clients_follow_the_bind_address_unless_told_otherwise() -> None:
     assert of(bson_bind_address="tcp://0.0.0.0:7000").settings.bson_client_uri == "tcp://127.0.0.1:7000"
     assert of(bson_uri="tcp://far:7000").settings.bson_client_uri == "tcp://far:7000"
+
+
+def test_two_extra_databases_of_one_name_are_refused() -> None:
+    one = {"name": "old", "master": "mongodb://a", "database": "x"}
+    error = refusal(extra_dbs=[one, {**one, "database": "y"}])
+    assert str(error) == "extra_dbs (a.yaml) has the name 'old' twice"

@@ -12,7 +12,7 @@ def test_every_error_of_the_tree_stands_in_the_drawing() -> None:
         name: code for name, code in drawn.items() if name != "EventRefused"
     }
     missing = set(classes) - set(drawn)
-    assert missing == {"ZarkovError", "JournalError", "StoreError", "ProtocolError", "ClientError"}
+    assert missing == {"ZarkovError", "JournalError", "StoreError", "ProtocolError", "ClientError", "MapReduceError"}
 
 
 def test_retry_in_the_drawing_is_what_the_classes_say() -> None:

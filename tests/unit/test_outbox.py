@@ -1,70 +1,281 @@
-"""The client's state machine against the server's windows: whatever happens between them, each event is settled once.
-
-tests/unit/test_client_outbox.py goes through it example by example.
-"""
+"""The client's state machine, example by example; tests/property/test_outbox_property.py goes through the rest."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import bson
 import pytest
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from zarkov.batch import ProducerRecord
+from honest import BIG, SIZE, event, number_of
 from zarkov.client.frames import Acknowledged, NotTaken, Refused, Welcome, parse
 from zarkov.client.limits import Limits
 from zarkov.client.outbox import NEVER, Outbox
 from zarkov.codec import split
-from zarkov.errors import BatchTooLarge, ServerBusy, ZarkovError
-from zarkov.ingest import protocol
-from zarkov.ingest.intake import Refused as RefusedByServer
-from zarkov.ingest.intake import Taken
-from zarkov.ingest.window import Windows
-
-BIG = 2**30
-PRODUCER = b"p"
+from zarkov.errors import BadFrame, ConfigError, ZarkovError
 
 
-def event(number: int, padding: int = 0) -> bytes:
-    return bson.encode({"n": number, "padding": bytes(padding)})
+def outbox(**limits: Any) -> Outbox:
+    return Outbox(b"p", Limits(**limits), lambda: 1.0)
 
 
-def number_of(data: bytes) -> int:
-    return int(bson.decode(data)["n"])
-
-
-SIZE = len(event(0))
-
-
-def ready(*, window_max: int = 64, events_max: int = BIG, bytes_max: int = BIG, **limits: Any) -> Outbox:
+def ready(
+    sequence: int = 0, window_max: int = 64, events_max: int = BIG, bytes_max: int = BIG, **limits: Any
+) -> Outbox:
     """An outbox whose connection was greeted at time 0."""
-    box = Outbox(PRODUCER, Limits(**limits), lambda: 1.0)
-    box.connected(0.0)
-    assert box.next_message(0.0) == [b"ZK1", b"HELLO", PRODUCER]
-    box.answered(Welcome(0, window_max, events_max, bytes_max), 0.0)
-    return box
+    made = outbox(**limits)
+    made.connected(0.0)
+    assert made.next_message(0.0) == [b"ZK1", b"HELLO", b"p"]
+    made.answered(Welcome(sequence, window_max, events_max, bytes_max), 0.0)
+    return made
 
 
 def sent(box: Outbox, now: float) -> list[tuple[int, list[int]]]:
-    """Every batch due now: its sequence and the numbers of its events."""
+    """Every message due now: its sequence and the numbers of its events."""
     found = []
     while (message := box.next_message(now)) is not None:
-        found.append((int.from_bytes(message[3], "big"), [number_of(one) for one in split(message[4])]))
+        magic, command, producer, sequence, data = message
+        assert (magic, command, producer) == (b"ZK1", b"BATCH", box.producer)
+        found.append((int.from_bytes(sequence, "big"), [bson.decode(one)["n"] for one in split(data)]))
     box.validate()
     return found
 
 
-def ack(sequence: int, count: int) -> Acknowledged:
-    return Acknowledged(sequence, "j", 0, count, ())
+def ack(sequence: int, count: int, first: int = 0, refused: tuple[Refused, ...] = ()) -> Acknowledged:
+    return Acknowledged(sequence, "j", first, count, refused)
+
+
+def later(sequence: int) -> NotTaken:
+    return NotTaken(sequence, "server_busy", "not now", retryable=True)
+
+
+def reported(box: Outbox) -> list[tuple[int, str]]:
+    return [(bson.decode(report.event)["n"], report.code) for report in box.reports]
 
 
 def too_large(sequence: int) -> NotTaken:
     return NotTaken(sequence, "batch_too_large", "too large", retryable=False)
+
+
+def test_nothing_is_sent_before_the_server_has_greeted() -> None:
+    box = outbox()
+    box.add(event(1), 0.0)
+    assert box.next_message(0.0) is None
+    assert box.wake_at() == NEVER
+    box.connected(1.0)
+    assert box.wake_at() == 1.0
+    assert box.next_message(1.0) == [b"ZK1", b"HELLO", b"p"]
+    assert box.next_message(1.0) is None
+    assert box.next_message(1.0 + box.limits.answer_s) == [b"ZK1", b"HELLO", b"p"]
+    box.answered(Welcome(0, 64, BIG, BIG), 7.0)
+    assert sent(box, 7.0) == [(1, [1])]
+
+
+def test_an_idle_client_sends_at_once_and_a_busy_one_gathers_for_the_linger_time() -> None:
+    box = ready(linger_s=0.5)
+    assert box.add(event(1), 10.0)
+    assert sent(box, 10.0) == [(1, [1])]
+    assert not box.add(event(2), 10.0)
+    box.add(event(3), 10.2)
+    assert sent(box, 10.4) == []
+    assert box.wake_at() == 10.5
+    assert sent(box, 10.5) == [(2, [2, 3])]
+
+
+def test_what_gathered_is_sent_when_the_last_answer_comes() -> None:
+    box = ready(linger_s=0.5)
+    box.add(event(1), 10.0)
+    assert sent(box, 10.0) == [(1, [1])]
+    box.add(event(2), 10.0)
+    box.answered(ack(1, 1), 10.1)
+    assert sent(box, 10.1) == [(2, [2])]
+
+
+def test_a_batch_is_sealed_by_its_count_and_by_its_bytes() -> None:
+    box = ready(batch_events_max=3, linger_s=9)
+    events = [event(n) for n in range(7)]
+    taken = 0
+    while taken < 7:
+        taken += box.add_many(events, taken, 0.0)
+    assert sent(box, 0.0) == [(1, [0, 1, 2]), (2, [3, 4, 5]), (3, [6])]
+    box = ready(batch_bytes_max=2 * SIZE, linger_s=9)
+    assert [box.add_many(events, at, 0.0) for at in range(4)] == [1, 1, 1, 1]
+    assert sent(box, 0.0) == [(1, [0, 1]), (2, [2, 3])]
+
+
+def test_an_event_larger_than_a_batch_goes_alone() -> None:
+    box = ready(batch_bytes_max=SIZE, linger_s=0)
+    large = bson.encode({"n": 1, "x": "x" * 500})
+    box.add(event(0), 0.0)
+    box.add(large, 0.0)
+    box.add(event(2), 0.0)
+    assert sent(box, 0.0) == [(1, [0]), (2, [1]), (3, [2])]
+
+
+def test_the_queue_is_bounded_in_events_and_in_bytes_but_takes_any_single_event() -> None:
+    box = outbox(queue_events_max=2)
+    assert box.add_many([event(n) for n in range(5)], 0, 0.0) == 2
+    assert not box.has_room(1)
+    assert box.add_many([event(9)], 0, 0.0) == 0
+    box = outbox(queue_bytes_max=3 * SIZE)
+    assert box.has_room(99 * SIZE)
+    box.add(event(0), 0.0)
+    assert box.has_room(2 * SIZE)
+    assert not box.has_room(2 * SIZE + 1)
+    assert [box.add_many([event(n) for n in range(5)], 0, 0.0) for _ in range(3)] == [1, 1, 0]
+
+
+def test_the_window_is_counted_from_the_oldest_unanswered_sequence() -> None:
+    box = ready(window_max=3, batch_events_max=1)
+    for number in range(5):
+        box.add(event(number), 0.0)
+    assert [sequence for sequence, _ in sent(box, 0.0)] == [1, 2, 3]
+    box.answered(ack(2, 1), 0.0)
+    box.answered(ack(3, 1), 0.0)
+    assert sent(box, 0.0) == [], "sequence 4 would make 1 too old"
+    box.answered(ack(1, 1), 0.0)
+    assert [sequence for sequence, _ in sent(box, 0.0)] == [4, 5]
+
+
+def test_a_known_producer_goes_on_behind_its_highest_sequence() -> None:
+    box = ready(sequence=41)
+    box.add(event(1), 0.0)
+    assert sent(box, 0.0) == [(42, [1])]
+
+
+def test_silence_sends_the_same_batch_again_after_twice_the_time_each() -> None:
+    box = ready(answer_s=5.0, answer_s_max=15.0)
+    box.add(event(1), 0.0)
+    times = []
+    now = 0.0
+    for _ in range(5):
+        assert sent(box, now) == [(1, [1])]
+        times.append(now)
+        now = box.wake_at()
+    assert times == [0.0, 5.0, 15.0, 30.0, 45.0]
+    assert box.counters.retries == 4
+
+
+def test_a_new_connection_sends_everything_unanswered_again_in_order() -> None:
+    box = ready(batch_events_max=1)
+    for number in range(4):
+        box.add(event(number), 0.0)
+    sent(box, 0.0)
+    box.answered(ack(2, 1), 0.0)
+    box.disconnected()
+    assert box.wake_at() == NEVER
+    assert box.next_message(0.5) is None
+    box.connected(1.0)
+    assert box.next_message(1.0) == [b"ZK1", b"HELLO", b"p"]
+    assert box.next_message(1.0) is None
+    box.answered(Welcome(2, 64, BIG, BIG), 1.0)
+    assert sent(box, 1.0) == [(1, [0]), (3, [2]), (4, [3])]
+
+
+def test_not_now_pauses_everything_and_longer_each_time() -> None:
+    box = ready(batch_events_max=1, retry_s_min=1.0, retry_s_max=3.0)
+    box.add(event(0), 0.0)
+    box.add(event(1), 0.0)
+    sent(box, 0.0)
+    box.add(event(2), 0.0)
+    pauses, now = [], 0.0
+    for _ in range(4):
+        box.answered(later(1), now)
+        box.answered(later(2), now)
+        assert sent(box, now) == []
+        pauses.append(box.wake_at() - now)
+        now = box.wake_at()
+        assert [sequence for sequence, _ in sent(box, now)][:2] == [1, 2]
+    assert pauses == [1.0, 2.0, 3.0, 3.0]
+
+
+def test_a_refused_event_is_reported_once_and_the_others_count_as_acknowledged() -> None:
+    box = ready()
+    box.add_many([event(n) for n in range(4)], 0, 0.0)
+    sent(box, 0.0)
+    refused = (Refused(2, "type_invalid", "no"), Refused(99, "x", "beyond the batch"))
+    for _ in range(2):
+        box.answered(ack(1, 3, first=10, refused=refused), 0.0)
+    assert reported(box) == [(2, "type_invalid")]
+    assert (box.counters.acknowledged, box.counters.refused, box.pending_events) == (3, 1, 0)
+    assert box.position == {"j": 13}
+
+
+def test_a_batch_the_server_will_never_take_is_reported_event_by_event() -> None:
+    box = ready()
+    box.add_many([event(n) for n in range(2)], 0, 0.0)
+    sent(box, 0.0)
+    box.answered(NotTaken(1, "bad_frame", "what is this", retryable=False), 0.0)
+    assert reported(box) == [(0, "bad_frame"), (1, "bad_frame")]
+    assert box.pending_events == 0
+
+
+def test_a_batch_that_is_too_large_is_halved_under_new_sequences() -> None:
+    box = ready(batch_events_max=4)
+    mark_before = box.mark()
+    box.add_many([event(n) for n in range(3)], 0, 0.0)
+    mark = box.mark()
+    assert sent(box, 0.0) == [(1, [0, 1, 2])]
+    box.answered(NotTaken(1, "batch_too_large", "", retryable=False), 0.0)
+    assert sent(box, 0.0) == [(2, [0]), (3, [1, 2])]
+    assert box.settled(mark_before)
+    assert not box.settled(mark)
+    box.answered(NotTaken(2, "batch_too_large", "", retryable=False), 0.0)
+    box.answered(ack(3, 2), 0.0)
+    assert reported(box) == [(0, "batch_too_large")]
+    assert box.settled(mark)
+
+
+def test_a_batch_that_may_be_stored_already_is_not_cut_in_two() -> None:
+    box = ready(answer_s=1.0)
+    box.add_many([event(n) for n in range(2)], 0, 0.0)
+    sent(box, 0.0)
+    sent(box, 1.0)
+    box.answered(NotTaken(1, "batch_too_large", "", retryable=False), 1.0)
+    assert [code for _, code in reported(box)] == ["batch_too_large"] * 2
+
+
+def test_batches_made_before_the_greeting_are_cut_to_the_servers_limits() -> None:
+    box = outbox()
+    box.add_many([event(n) for n in range(5)], 0, 0.0)
+    box.seal()
+    box.connected(0.0)
+    box.next_message(0.0)
+    box.answered(Welcome(0, 64, 2, BIG), 0.0)
+    assert sent(box, 0.0) == [(1, [0, 1]), (2, [2]), (3, [3, 4])]
+
+
+def test_a_mark_covers_what_was_added_before_it_and_nothing_after() -> None:
+    box = ready(batch_events_max=1)
+    empty = box.mark()
+    assert box.settled(empty)
+    box.add(event(0), 0.0)
+    first = box.mark()
+    box.add(event(1), 0.0)
+    second = box.mark()
+    sent(box, 0.0)
+    box.answered(ack(2, 1), 0.0)
+    assert (box.settled(first), box.settled(second)) == (False, False)
+    box.answered(ack(1, 1), 0.0)
+    assert (box.settled(first), box.settled(second)) == (True, True)
+
+
+def test_what_is_given_up_says_whether_it_may_be_stored() -> None:
+    box = ready(batch_events_max=1, window_max=1)
+    box.add(event(0), 0.0)
+    box.add(event(1), 0.0)
+    sent(box, 0.0)
+    box.abandon("closed")
+    assert reported(box) == [(0, "not_acknowledged"), (1, "not_acknowledged")]
+    assert ["may be stored" in report.reason for report in box.reports] == [True, False]
+    box.validate()
+
+
+def test_limits_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(ConfigError, match="batch_events_max"):
+        Limits(batch_events_max=0)
+    with pytest.raises(ConfigError, match="linger_s"):
+        Limits(linger_s=-1)
 
 
 def test_a_flush_does_not_wait_for_what_others_add_after_it() -> None:
@@ -156,223 +367,25 @@ def test_late_and_repeated_answers_change_nothing() -> None:
     assert sent(box, 1e9) == []
 
 
-@dataclass
-class Arrived:
-    """A batch on its way to the journal."""
-
-    sequence: int
-    numbers: list[int]
-
-
-class HonestServer:
-    """The server's own windows and frames over a list of what is stored; it refuses every event that 7 divides."""
-
-    def __init__(self, window_max: int) -> None:
-        self.window_max = window_max
-        self.events_max = 1000
-        self.records: list[ProducerRecord] = []
-        self.stored: list[int] = []
-        self.restart()
-
-    def restart(self) -> None:
-        """What was not synced is gone, what was is known again."""
-        self.windows = Windows(self.window_max, 10, self.records)
-        self.journaling: list[Arrived] = []
-
-    def welcome(self) -> list[bytes]:
-        return protocol.welcome(
-            "j",
-            self.windows.highest(PRODUCER),
-            window_max=self.window_max,
-            batch_bytes_max=BIG,
-            batch_events_max=self.events_max,
-            event_bytes_max=BIG,
-        )
-
-    def take(self, frames: list[bytes], *, busy: bool) -> list[bytes] | None:
-        """The answer that goes out at once, if any."""
-        request = protocol.parse(frames)
-        if isinstance(request, protocol.Hello):
-            return self.welcome()
-        assert isinstance(request, protocol.Batch)
-        numbers = [number_of(one) for one in split(request.payloads[0])]
-        try:
-            if len(numbers) > self.events_max:
-                raise BatchTooLarge("too many")
-            begun = self.windows.begin(PRODUCER, request.sequence, b"asker")
-            if isinstance(begun, ProducerRecord):
-                return protocol.ack("j", begun)
-            if begun == "new":
-                if busy:
-                    self.windows.abandon(PRODUCER, request.sequence)
-                    raise ServerBusy("later")
-                self.journaling.append(Arrived(request.sequence, numbers))
-        except ZarkovError as error:
-            assert error.code in ("batch_too_large", "server_busy"), error
-            return protocol.nack(protocol.sequence_frame(frames), error)
-        return None
-
-    def sync(self) -> list[bytes]:
-        """Commit the batch that arrived first; its answer."""
-        batch = self.journaling.pop(0)
-        kept = [number for number in batch.numbers if number % 7]
-        bad = [
-            RefusedByServer(i, "type_invalid", "divided by 7", b"") for i, n in enumerate(batch.numbers) if not n % 7
-        ]
-        note = protocol.note_of(Taken(len(batch.numbers), b"", len(kept), None, bad))
-        first = len(self.stored) if kept else -1
-        record = ProducerRecord(PRODUCER, batch.sequence, first, len(kept), note)
-        self.stored += kept
-        self.records.append(record)
-        self.windows.commit(record)
-        return protocol.ack("j", record)
-
-
-class ClientAndServer(RuleBasedStateMachine):
-    """The network keeps the order and may stop at any point; the server may be slow, busy, killed, reconfigured."""
-
-    @initialize(
-        window_max=st.integers(1, 5), events_max=st.integers(1, 6), linger_s=st.sampled_from([0.0, 0.5, 1000.0])
-    )
-    def start(self, window_max: int, events_max: int, linger_s: float) -> None:
-        self.now = 1.0
-        self.added = 0
-        self.server = HonestServer(window_max)
-        limits = Limits(batch_events_max=events_max, linger_s=linger_s, queue_events_max=20)
-        self.box = Outbox(PRODUCER, limits, lambda: 0.5)
-        self.requests: list[list[bytes]] = []
-        self.answers: list[list[bytes]] = []
-        self.is_up = False
-        self.marks: list[tuple[int, int]] = []
-
-    @rule(count=st.integers(1, 9), one_by_one=st.booleans())
-    def add(self, count: int, one_by_one: bool) -> None:
-        events = [event(self.added + n) for n in range(count)]
-        taken = 0
-        while taken < count:
-            if one_by_one:
-                step = int(self.box.has_room(SIZE))
-                if step:
-                    self.box.add(events[taken], self.now)
-            else:
-                step = self.box.add_many(events, taken, self.now)
-            if not step:
-                break
-            taken += step
-        self.added += taken
-
-    @rule()
-    def flush(self) -> None:
-        self.marks.append((self.box.mark(), self.added))
-
-    @rule(passed_s=st.sampled_from([0.01, 0.6, 3.0, 70.0]))
-    def time_passes(self, passed_s: float) -> None:
-        self.now += passed_s
-
-    @precondition(lambda self: not self.is_up)
-    @rule()
-    def connect(self) -> None:
-        self.is_up = True
-        self.box.connected(self.now)
-
-    @precondition(lambda self: self.is_up)
-    @rule()
-    def lose_the_connection(self) -> None:
-        self.is_up = False
-        self.requests, self.answers = [], []
-        self.box.disconnected()
-
-    @rule()
-    def kill_and_restart_the_server(self) -> None:
-        if self.is_up:
-            self.lose_the_connection()
-        self.server.restart()
-
-    @rule(events_max=st.integers(1, 6))
-    def reconfigure_the_server_silently(self, events_max: int) -> None:
-        self.server.events_max = events_max
-
-    @rule()
-    def client_sends(self) -> None:
-        while (message := self.box.next_message(self.now)) is not None:
-            if self.is_up:
-                self.requests.append(message)
-        assert self.box.wake_at() > self.now or not self.is_up
-
-    @precondition(lambda self: self.requests)
-    @rule(busy=st.booleans())
-    def server_takes(self, busy: bool) -> None:
-        answer = self.server.take(self.requests.pop(0), busy=busy)
-        if answer is not None:
-            self.answers.append(answer)
-
-    @precondition(lambda self: self.server.journaling)
-    @rule()
-    def server_syncs(self) -> None:
-        answer = self.server.sync()
-        if self.is_up:
-            self.answers.append(answer)
-
-    @precondition(lambda self: self.answers)
-    @rule(again=st.booleans())
-    def client_hears(self, again: bool) -> None:
-        answer = parse(self.answers[0] if again else self.answers.pop(0))
-        self.box.answered(answer, self.now)
-
-    def reported(self) -> Counter[int]:
-        return Counter(number_of(report.event) for report in self.box.reports)
-
-    @invariant()
-    def each_is_settled_at_most_once(self) -> None:
-        if not hasattr(self, "box"):
-            return
-        self.box.validate()
-        assert all(count == 1 for count in self.reported().values())
-        assert len(self.server.stored) == len(set(self.server.stored))
-        assert self.box.counters.acknowledged <= len(self.server.stored)
-
-    @invariant()
-    def what_a_flush_waited_for_is_stored_or_reported(self) -> None:
-        for mark, before in getattr(self, "marks", ()):
-            if self.box.settled(mark):
-                known = set(self.server.stored) | set(self.reported())
-                assert known.issuperset(range(before))
-
-    def teardown(self) -> None:
-        """A kind network at last: everything is settled, without another flush."""
-        if not hasattr(self, "box"):
-            return
-        for _ in self.rounds_of_kindness():
-            if not self.box.pending_events:
-                break
-        assert self.box.pending_events == 0
-        assert self.box.wake_at() == NEVER
-        lost = self.reported()
-        assert sorted(set(self.server.stored) | set(lost)) == list(range(self.added))
-        # Only what was sent more than once, then refused whole, may be both stored and reported.
-        for report in self.box.reports:
-            assert report.code == "batch_too_large" or number_of(report.event) not in self.server.stored
-        assert self.box.counters.acknowledged + self.box.counters.refused == self.added
-        assert sum(lost.values()) == self.box.counters.refused
-        for mark, _ in self.marks:
-            assert self.box.settled(mark)
-
-    def rounds_of_kindness(self) -> Iterator[None]:
-        if not self.is_up:
-            self.connect()
-        for _ in range(300):
-            self.now = max(self.now, min(self.box.wake_at(), self.now + 1e6))
-            self.client_sends()
-            while self.requests:
-                self.server_takes(busy=False)
-            while self.server.journaling:
-                self.server_syncs()
-            while self.answers:
-                self.client_hears(again=False)
-            yield
-
-
-TestClientAndServer = ClientAndServer.TestCase
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [],
+        [b"ZK1", b"ACK"],
+        [b"ZK2", b"ACK", bytes(8), bson.encode({})],
+        [b"ZK1", b"ACK", bytes(7), bson.encode({})],
+        [b"ZK1", b"ACK", bytes(8)],
+        [b"ZK1", b"ACK", bytes(8), b"garbage"],
+        [b"ZK1", b"ACK", bytes(8), bson.encode({"journal": "j", "first": "x", "count": 1})],
+        [b"ZK1", b"ACK", bytes(8), bson.encode({"journal": "j", "first": 1, "count": 1, "refused": [1]})],
+        [b"ZK1", b"NACK", bytes(8), bson.encode({"code": "x"})],
+        [b"ZK1", b"WELCOME", bson.encode({"sequence": 1})],
+        [b"ZK1", b"SOMETHING", b"x"],
+    ],
+)
+def test_what_is_no_answer_is_a_bad_frame(frames: list[bytes]) -> None:
+    with pytest.raises(BadFrame):
+        parse(frames)
 
 
 @pytest.mark.parametrize("name", ["batch_events_max", "batch_bytes_max", "queue_events_max", "queue_bytes_max"])

@@ -8,7 +8,24 @@ from typing import Annotated
 import typer
 
 from zarkov import __version__
-from zarkov.cli import check_config, export, find, init, journal, perftest, rejected, rotate, run, shell, stats, tail
+from zarkov.cli import (
+    check_config,
+    export,
+    find,
+    init,
+    journal,
+    keygen,
+    loading,
+    migrate,
+    perftest,
+    rejected,
+    rotate,
+    run,
+    send,
+    shell,
+    stats,
+    tail,
+)
 from zarkov.cli.context import Zcmd
 from zarkov.cli.options import Options
 from zarkov.cli.output import EXIT_FAILED, report, silence_stdout
@@ -23,7 +40,24 @@ app = typer.Typer(
     "Everything works without a settings file.",
 )
 
-for family in (run, shell, find, tail, stats, export, rejected, journal, rotate, perftest, init, check_config):
+for family in (
+    run,
+    shell,
+    send,
+    find,
+    tail,
+    stats,
+    export,
+    rejected,
+    journal,
+    loading,
+    rotate,
+    perftest,
+    migrate,
+    init,
+    keygen,
+    check_config,
+):
     family.register(app)
 
 

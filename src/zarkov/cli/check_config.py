@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from zarkov.cli.context import zcmd_of
-from zarkov.cli.output import plain, print_json
+from zarkov.cli.output import plain, print_json, warn
+from zarkov.cli.servers import warnings
 from zarkov.config import DEFAULT, Resolved, Row, table, value_of
+from zarkov.keyfiles import is_key
 
 PANEL = "Set up"
 SECRET = "********"
@@ -32,6 +35,8 @@ def check_config(
     Example: [bold]zcmd -y development.yaml --set web_port=9000 check-config --changed[/bold]
     """
     resolved = zcmd_of(ctx).resolved
+    for warning in warnings(resolved.settings):
+        warn(warning)
     rows = [row for row in table().values() if not changed or resolved.origins[row.key] != DEFAULT]
     if as_json:
         print_json(
@@ -64,7 +69,8 @@ def _print(resolved: Resolved, rows: list[Row]) -> None:
 
 def _value(resolved: Resolved, row: Row) -> object:
     value = value_of(resolved.settings, row.key)
-    if row.info.secret and value is not None:
+    # Where the name of a key file belongs, the key itself may stand by mistake.
+    if (row.info.secret and value is not None) or (isinstance(value, Path) and is_key(value.name)):
         return SECRET
     if isinstance(value, tuple):
         return [_item(item) for item in value]

@@ -3,6 +3,9 @@
 `--type commit --where context.project=redis/redis --where extra.files>10 --from 2011-07-20 --to 2011-07-21` is
 `{"type": "commit", "context.project": "redis/redis", "extra.files": {"$gt": 10},
 "timestamp": {"$gte": ..., "$lt": ...}}`.
+
+An event's `timestamp` is a date, and a text beside it would match nothing: `with_dates` reads such a text as the time
+it is.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ _OPERATORS = {"!=": "$ne", ">": "$gt", ">=": "$gte", "<": "$lt", "<=": "$lte", "
 _AGO = re.compile(r"^(\d+(?:\.\d+)?)\s*(s|min|h|d|w)$")
 _SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _DATE = re.compile(r"^\d{4}-\d{2}-\d{2}$")
+_BRANCHES = ("$and", "$or", "$nor")
+_COMPARISONS = ("$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$not")
 
 
 def build(
@@ -110,6 +115,32 @@ def moment(text: str, now: datetime) -> datetime:
             f"{_shown(text)} is not a time",
             hint="Write 2011-07-20, 2011-07-20T18:52:30Z, 2h (ago), 7d, today or now; all in UTC.",
         ) from None
+
+
+def with_dates(filter: Filter, now: datetime) -> Filter:
+    """The filter with each text that `timestamp` is compared with read as a time, as `moment` reads it.
+
+    Other operators, such as $regex and $type, keep their text. What has not the form of a filter stays as it is.
+    Raises: FilterInvalid: a text that is no time.
+    """
+    found: Filter = {}
+    for key, value in filter.items():
+        if key in _BRANCHES and isinstance(value, list):
+            found[key] = [with_dates(each, now) if isinstance(each, dict) else each for each in value]
+        else:
+            found[key] = _compared(value, now) if key == "timestamp" else value
+    return found
+
+
+def _compared(value: Any, now: datetime) -> Any:
+    """What `timestamp` is compared with: a value, a list of them, or operators."""
+    if isinstance(value, str):
+        return moment(value, now)
+    if isinstance(value, list):
+        return [_compared(item, now) for item in value]
+    if isinstance(value, dict):
+        return {name: _compared(item, now) if name in _COMPARISONS else item for name, item in value.items()}
+    return value
 
 
 def sort_keys(text: str | None) -> list[tuple[str, int]]:

@@ -1,8 +1,9 @@
 """The event server: sockets in front, the journal behind. Run as `python -m zarkov.cli.eventlog`.
 
 `zcmd serve` runs it as a child, `zcmd eventlog` alone. It stops on SIGTERM, SIGINT or SIGHUP: it takes what has
-arrived, syncs it, answers, closes the journal, and ends with 0. It ends with 1 by itself when the journal can take
-nothing any more, so that the supervisor starts it anew. Imports neither typer nor rich.
+arrived, syncs it, answers, closes the journal, and ends with 0. With `--server K` it is one of several, which the
+balancer feeds; told to stop, it goes on until the balancer has left. It ends with 1 by itself when the journal can
+take nothing any more, so that the supervisor starts it anew. Imports neither typer nor rich.
 """
 
 from __future__ import annotations
@@ -13,14 +14,18 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 import gevent
 import zmq
 from gevent.event import Event
 
 from zarkov.cli import logs
+from zarkov.cli.curve import server_keys
 from zarkov.cli.exposure import refuse_wide_binds
+from zarkov.cli.generations import catch_up
+from zarkov.cli.local import run_dir
 from zarkov.cli.operations import OPERATIONS, Arguments, Held, hold
 from zarkov.cli.options import ChildOptions, parse_child
 from zarkov.cli.output import EXIT_DONE, EXIT_FAILED, report
@@ -48,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         resolved = load(child.options)
         refuse_wide_binds(resolved)
-        logs.set_up(resolved.settings, "eventlog")
+        logs.set_up(resolved.settings, "eventlog" if child.server is None else f"eventlog-{child.server}")
         if child.parent is None:
             for warning in resolved.warnings:
                 log.warning("%s", warning)
@@ -69,7 +74,11 @@ def run(settings: Settings, child: ChildOptions) -> int:
             gevent.signal_handler(number, stopped.set)
     if child.parent is not None:
         end_with_parent(child.parent)
-    with event_server(settings) as server:
+    with ExitStack() as stack:
+        among = None
+        if child.server is not None or settings.num_event_servers > 1:
+            among, settings = settings, stack.enter_context(_one_of_several(settings, child.server))
+        server = stack.enter_context(event_server(settings, among=among))
         gc.collect()
         gc.freeze()
         gc.set_threshold(GC_YOUNG_MAX)
@@ -78,10 +87,28 @@ def run(settings: Settings, child: ChildOptions) -> int:
             os.write(child.ready_fd, b"ready\n")
             os.close(child.ready_fd)
         gevent.wait([stopped, gevent.spawn(server.join)], count=1)
+        if stopped.is_set() and not server.outlast_feeders(settings.drain_s / 2):
+            log.warning("stopping before the balancer")
     if server.failed is not None:
         log.critical("event server failed reason=%s", server.failed)
         return EXIT_FAILED
     return EXIT_DONE
+
+
+@contextmanager
+def _one_of_several(settings: Settings, number: int | None) -> Iterator[Settings]:
+    """The settings of this event server of several. Raises: ConfigError: there is none of this number."""
+    servers = settings.event_servers()
+    if number is None or not 0 <= number < len(servers) or len(servers) == 1:
+        raise ConfigError(
+            f"num_event_servers is {len(servers)}, and the event server to run is {number}",
+            hint=f"Name one with --server, 0 to {len(servers) - 1}, and run `zcmd balancer` in front; "
+            "`zcmd serve` runs all of them."
+            if len(servers) > 1
+            else "Leave --server out, or set num_event_servers.",
+        )
+    with run_dir(settings, servers) as addresses:
+        yield replace(servers[number], ingest=addresses[number])
 
 
 def _collect() -> None:
@@ -92,16 +119,21 @@ def _collect() -> None:
 
 
 @contextmanager
-def event_server(settings: Settings) -> Iterator[EventServer]:
+def event_server(settings: Settings, *, among: Settings | None = None) -> Iterator[EventServer]:
     """The event server on its journal, started; at the end everything taken is synced and closed, in that order.
 
-    Raises: JournalLocked: another server holds the data directory; OSError: an address is taken.
+    Args: among: the settings of all event servers, where this is one of several behind a balancer.
+    Raises: JournalLocked: another server holds the data directory; KeyInvalid: its keys cannot be used;
+    OSError: an address is taken.
     """
     metrics = Metrics()
+    keys = server_keys(settings)
     with (
         hold(settings) as held,
         Committer(held.writer, held.rejected, settings=settings.log, metrics=metrics) as committer,
     ):
+        if among is not None:
+            catch_up(held, among)
         with EventServer(
             settings.ingest,
             committer,
@@ -111,6 +143,8 @@ def event_server(settings: Settings) -> Iterator[EventServer]:
             metrics=metrics,
             control_path=settings.control_path,
             commands={name: _command(name, held, committer) for name in OPERATIONS},
+            is_fed=among is not None,
+            keys=keys,
         ) as server:
             yield server
 

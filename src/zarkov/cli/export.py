@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -12,14 +14,17 @@ import typer
 from zarkov.cli.context import zcmd_of
 from zarkov.cli.output import byte_size
 from zarkov.cli.selection import FilterText, Since, Types, Until, Where, filter_of
-from zarkov.errors import ConfigError
+from zarkov.config import Settings
+from zarkov.errors import ConfigError, FilterInvalid
 
 if TYPE_CHECKING:
     from zarkov.cli.conditions import Filter
     from zarkov.cli.dump import Format
-    from zarkov.journal.reader import Journal
 
 PANEL = "Ask"
+ALL = "all"
+#: Events of MongoDB that are encoded and written at once.
+RUN_COUNT = 1_000
 
 
 def register(app: typer.Typer) -> None:
@@ -37,7 +42,7 @@ def export(
     until: Until = None,
     inside: Annotated[
         str, typer.Option("--in", metavar="NAME", help="all, or a generation: event, event.0 ...")
-    ] = "all",
+    ] = ALL,
     form: Annotated[
         str | None, typer.Option("--format", "-f", help="ndjson or bson; without it the file's name decides.")
     ] = None,
@@ -52,35 +57,79 @@ def export(
     Example: [bold]zcmd export - --format ndjson | head[/bold]
     """
     from zarkov.cli.dump import format_of, write, write_stdout
-    from zarkov.cli.wiring import open_journal
 
     if form not in (None, "ndjson", "bson"):
         raise ConfigError(f"the format {form} is unknown", hint="Use --format ndjson or --format bson.")
     wanted = filter_of(filter_text, types, where, since, until)
     chosen = cast("Format", form or format_of(file))
-    with open_journal(zcmd_of(ctx).settings) as journal:
-        runs = _runs(journal, inside, wanted)
+    settings = zcmd_of(ctx).settings
+    with (_from_store if settings.mongo_uri else _from_journals)(settings, inside, wanted) as runs:
         dump = write_stdout(chosen, runs) if file == "-" else write(Path(file), chosen, runs)
-        if journal.corrupt:
-            print(f"{len(journal.corrupt):,} damaged places were skipped: `zcmd journal verify`.", file=sys.stderr)
     if file != "-":
         print(f"Wrote {dump.events:,} events ({byte_size(dump.bytes)}) to {file}.", file=sys.stderr)
 
 
-def _runs(journal: Journal, inside: str, wanted: Filter) -> Iterator[bytes]:
-    """The chosen events as runs of concatenated BSON, with a progress bar on a terminal."""
+@contextmanager
+def _from_journals(settings: Settings, inside: str, wanted: Filter) -> Iterator[Iterator[bytes]]:
+    """The chosen events as runs of concatenated BSON; at the end it says what could not be read."""
+    from zarkov.cli.scan import Chooser
+    from zarkov.cli.wiring import open_journals
+
+    chooser = Chooser(wanted)
+    with open_journals(settings) as journals:
+        _require_known(inside, journals.generation_names())
+        parts = journals.everything() if inside == ALL else journals.ranges(inside)
+
+        def runs() -> Iterator[bytes]:
+            with _progress(sum(span.count for _, span in parts)) as done:
+                for journal, span in parts:
+                    at = span.first
+                    for chunk in chooser.chunks(journal, span.first, span.stop):
+                        yield chooser.encoded(chunk)
+                        done(chunk.stop - at)
+                        at = chunk.stop
+
+        yield runs()
+        if journals.corrupt:
+            print(f"{len(journals.corrupt):,} damaged places were skipped: `zcmd journal verify`.", file=sys.stderr)
+
+
+@contextmanager
+def _from_store(settings: Settings, inside: str, wanted: Filter) -> Iterator[Iterator[bytes]]:
+    """The same from MongoDB, generation by generation."""
+    from zarkov.cli.wiring import open_store
+    from zarkov.codec import encode
+    from zarkov.store.generations import generation_names
+    from zarkov.store.ordering import NATURAL
+
+    with open_store(settings) as store:
+        names = generation_names(store.collection_names())
+        _require_known(inside, names)
+        chosen = [store.collection(name) for name in names if inside in (ALL, name)]
+
+        def runs() -> Iterator[bytes]:
+            with _progress(sum(each.estimated_document_count() for each in chosen)) as done:
+                events = chain.from_iterable(each.find(wanted, sort=NATURAL) for each in chosen)
+                while run := list(islice(events, RUN_COUNT)):
+                    yield b"".join(map(encode, run))
+                    done(len(run))
+
+        yield runs()
+
+
+def _require_known(inside: str, names: Sequence[str]) -> None:
+    """Raises: FilterInvalid: there is no such generation."""
+    if inside not in (ALL, *names):
+        raise FilterInvalid(f"there is no generation {inside}", hint=f"There are {', '.join(names)}, and {ALL}.")
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar on a terminal; told how many more are done."""
     from rich.progress import Progress
 
     from zarkov.cli.output import console
-    from zarkov.cli.scan import Chooser
 
-    chooser = Chooser(wanted)
-    start, stop = journal.first_offset, journal.next_offset
-    if inside != "all":
-        offsets = journal.range_of(inside)
-        start, stop = offsets.first, offsets.stop
     with Progress(console=console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
-        task = bar.add_task("exporting", total=stop - start)
-        for chunk in chooser.chunks(journal, start, stop):
-            yield chooser.encoded(chunk)
-            bar.update(task, completed=chunk.stop - start)
+        task = bar.add_task("exporting", total=total)
+        yield lambda count: bar.advance(task, count)

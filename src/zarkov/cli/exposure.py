@@ -9,12 +9,12 @@ from zarkov.errors import ConfigError
 
 
 def refuse_wide_binds(resolved: Resolved) -> None:
-    """Refuse to serve on an address beyond loopback unless `allow_plain` is set.
+    """Refuse to serve on an address beyond loopback unless sockets ask for keys, or `allow_plain` is set.
 
     Raises: ConfigError: names the first such key and the three ways out.
     """
     ingest = resolved.settings.ingest
-    if ingest.allow_plain:
+    if ingest.allow_plain or resolved.settings.curve.server_key_file is not None:
         return
     for field in fields(ingest):
         address = getattr(ingest, field.name)
@@ -22,8 +22,8 @@ def refuse_wide_binds(resolved: Resolved) -> None:
             raise ConfigError(
                 f"{field.name} in {resolved.origins[field.name]} is {address}: other machines could send and read "
                 "events there without a key",
-                hint=f"Three ways out: bind loopback ({_on_loopback(address)}); make keys with "
-                "`zcmd keygen` where your version has it; or set `allow_plain: true` on a network you trust.",
+                hint=f"Three ways out: bind loopback ({_on_loopback(address)}); make keys with `zcmd keygen DIR` and "
+                "put the lines it prints into the settings; or set `allow_plain: true` on a network you trust.",
             )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from itertools import islice
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,8 +13,13 @@ from zarkov.cli.conditions import sort_keys
 from zarkov.cli.context import zcmd_of
 from zarkov.cli.selection import AsLines, FilterText, Since, Types, Until, Where, filter_of
 
+if TYPE_CHECKING:
+    from zarkov.store.contract import Collection, Store
+    from zarkov.store.generations import AllGenerations
+
 PANEL = "Ask"
 LINES_SHOWN = 20
+ALL = "all"
 
 
 def register(app: typer.Typer) -> None:
@@ -30,7 +35,10 @@ def find(
     since: Since = None,
     until: Until = None,
     inside: Annotated[
-        str, typer.Option("--in", metavar="NAME", help="Collection: event, event.0 (before the last rotate) ...")
+        str,
+        typer.Option(
+            "--in", metavar="NAME", help="Collection: event, event.0 (before the last rotate) ...; all: every event."
+        ),
     ] = "event",
     sort: Annotated[
         str | None, typer.Option(metavar="KEYS", help="Order by these keys, descending with -: '-timestamp,type'.")
@@ -53,18 +61,16 @@ def find(
 
     [bold]zcmd find '{"extra.files": {"$gt": 20}}' --sort=-extra.files --json[/bold]
 
-    [bold]zcmd find --type nop --from 2h --count[/bold]
+    [bold]zcmd find --in all --type nop --from 2h --count[/bold]
     """
     from zarkov.cli.events import print_events, print_lines
     from zarkov.cli.wiring import open_store
-    from zarkov.errors import FilterInvalid
+    from zarkov.store.generations import is_generation
 
-    wanted = filter_of(filter_text, types, where, since, until)
+    of_events = inside == ALL or is_generation(inside)
+    wanted = filter_of(filter_text, types, where, since, until, of_events=of_events)
     with open_store(zcmd_of(ctx).settings) as store:
-        names = store.collection_names()
-        if inside != "event" and inside not in names:
-            raise FilterInvalid(f"there is no collection {inside!r}", hint=f"There are {', '.join(names)}.")
-        collection = store.collection(inside)
+        collection = _collection(store, inside)
         if count:
             print(collection.count_documents(wanted))
             return
@@ -74,6 +80,18 @@ def find(
         (print_lines if as_json else print_events)(shown)
         if limit is None and not as_json and next(iter(cursor), None) is not None:
             print(f"There are more than {LINES_SHOWN}: use --limit or --count.", file=sys.stderr)
+
+
+def _collection(store: Store, name: str) -> Collection | AllGenerations:
+    """Raises: FilterInvalid: there is none of that name."""
+    from zarkov.errors import FilterInvalid
+    from zarkov.store.generations import AllGenerations
+
+    if name == ALL:
+        return AllGenerations(store)
+    if name != "event" and name not in (names := store.collection_names()):
+        raise FilterInvalid(f"there is no collection {name!r}", hint=f"There are {', '.join(names)}, and {ALL}.")
+    return store.collection(name)
 
 
 def _at_most(documents: Iterator[Any], limit: int) -> Iterator[Any]:

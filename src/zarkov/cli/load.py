@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from zarkov.client import ZarkovClient
+from zarkov.client import Keys, ZarkovClient
 from zarkov.metrics import Timer
 
 LOOK_S = 0.0005
@@ -37,8 +37,11 @@ class Result:
 class Load:
     """`count` events of type perftest over `concurrency` clients, `rate` a second together (0: unbounded)."""
 
-    def __init__(self, uri: str, count: int, concurrency: int, rate: float, *, ack: bool) -> None:
+    def __init__(
+        self, uri: str, count: int, concurrency: int, rate: float, *, ack: bool, keys: Keys | None = None
+    ) -> None:
         self._uri = uri
+        self._keys = keys
         self._ack = ack
         shares = [count // concurrency + (index < count % concurrency) for index in range(concurrency)]
         self._senders = [_Sender(index, share, rate / concurrency) for index, share in enumerate(shares)]
@@ -55,7 +58,10 @@ class Load:
         """
         threads = [
             threading.Thread(
-                target=sender.run, args=(self._uri, self._ack), name=f"perftest-{sender.index}", daemon=True
+                target=sender.run,
+                args=(self._uri, self._ack, self._keys),
+                name=f"perftest-{sender.index}",
+                daemon=True,
             )
             for sender in self._senders
         ]
@@ -86,9 +92,9 @@ class _Sender:
     failure: BaseException | None = None
     _waiting: deque[float] = field(default_factory=deque)
 
-    def run(self, uri: str, ack: bool) -> None:
+    def run(self, uri: str, ack: bool, keys: Keys | None) -> None:
         try:
-            client = ZarkovClient(uri, ack=ack, timeout_s=SILENCE_S_MAX)
+            client = ZarkovClient(uri, ack=ack, timeout_s=SILENCE_S_MAX, keys=keys)
             try:
                 self._send_all(client, ack)
             finally:

@@ -22,6 +22,7 @@ from zarkov.config import Settings
 from zarkov.errors import JournalLocked, ProtocolError
 from zarkov.ingest.intake import Intake, Taken
 from zarkov.ingest.recent import RecentIds
+from zarkov.journal.catalog import Generation
 from zarkov.journal.rejected import RejectedStore
 from zarkov.journal.writer import JournalWriter
 
@@ -89,8 +90,11 @@ def _patiently_opened(settings: Settings) -> JournalWriter:
 
 
 def rotate(held: Held, arguments: Arguments) -> Arguments:
-    """End the generation `event`, which is `event.0` from now on, and begin the next."""
-    ended = held.writer.rotate()
+    """End the generation `event`, which is `event.0` from now on, and begin the next.
+
+    With `ordinal`: end as many as it takes to make that one the current one, to catch up with other journals.
+    """
+    ended = _rotate(held, arguments)
     return {"ordinal": ended.ordinal, "first_offset": ended.first_offset, "stop_offset": ended.stop_offset}
 
 
@@ -100,8 +104,8 @@ def drop_generation(held: Held, arguments: Arguments) -> Arguments:
 
 
 def drop_all(held: Held, arguments: Arguments) -> Arguments:
-    """Drop every event and every rejected event; offsets go on."""
-    ended = held.writer.rotate()
+    """Drop every event and every rejected event; offsets go on. `ordinal`: as for `rotate`."""
+    ended = _rotate(held, arguments)
     removed = held.writer.drop_generation(ended.ordinal)
     return {"removed": removed, "rejected": held.rejected.purge()}
 
@@ -123,6 +127,14 @@ OPERATIONS: dict[str, Callable[[Held, Arguments], Arguments]] = {
     "drop_generation": drop_generation,
     "init": drop_all,
 }
+
+
+def _rotate(held: Held, arguments: Arguments) -> Generation:
+    """End the current generation, or several; returns the last one that ended."""
+    ended = held.writer.rotate()
+    while "ordinal" in arguments and ended.ordinal + 1 < _number(arguments, "ordinal"):
+        ended = held.writer.rotate()
+    return ended
 
 
 def _take_in(settings: Settings, arguments: Arguments) -> Taken:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from zarkov.cli.context import zcmd_of
 from zarkov.cli.output import EXIT_FAILED, print_facts, print_json
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def register(app: typer.Typer) -> None:
 
 
 def perftest(
+    ctx: typer.Context,
     uri: Annotated[str, typer.Argument(help="Where to send: bson_bind_address, or ack_bind_address with --ack.")],
     count: Annotated[int, typer.Argument(metavar="N", min=1, help="Events in all.")],
     concurrency: Annotated[int, typer.Argument(metavar="CONCURRENCY", min=1, max=256, help="Clients at once.")],
@@ -30,7 +32,8 @@ def perftest(
 ) -> None:
     """Send N events of type perftest, and print how it went.
 
-    The rate, and with --ack the latency of acknowledgements.
+    The rate, and with --ack the latency of acknowledgements. A server with keys is sent to with the client's keys of
+    the settings (curve).
 
     Example: [bold]zcmd perftest tcp://localhost:6543 1000 1 100[/bold]
 
@@ -38,10 +41,11 @@ def perftest(
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from zarkov.cli.curve import client_keys
     from zarkov.cli.load import Load
     from zarkov.cli.output import console
 
-    load = Load(uri, count, concurrency, rate, ack=ack)
+    load = Load(uri, count, concurrency, rate, ack=ack, keys=client_keys(zcmd_of(ctx).settings))
     columns = (TextColumn("sending"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
         task = bar.add_task("sending", total=count)

@@ -35,6 +35,14 @@ class Replayed:
     refused: int = 0
     codes: dict[str, int] = field(default_factory=dict)
 
+    def add(self, other: Replayed) -> None:
+        """Add up."""
+        self.stored += other.stored
+        self.known += other.known
+        self.refused += other.refused
+        for code, count in other.codes.items():
+            self.codes[code] = self.codes.get(code, 0) + count
+
 
 def replay(
     rejected: RejectedStore,
@@ -77,6 +85,11 @@ def _pages(rejected: RejectedStore, ids: Iterable[int] | None, until_ms: int) ->
 
 def _try(kept: Kept, rejected: RejectedStore, take: Take, stored: Stored, result: Replayed) -> bool:
     """One rejection; True when it may leave. Of several events in one, those refused again are kept by themselves."""
+    if kept.rejection.source.startswith("loader "):
+        # It is in the journal, and only MongoDB has no room for it: `zcmd loader rewind` is its other try.
+        result.refused += 1
+        result.codes[kept.rejection.code] = result.codes.get(kept.rejection.code, 0) + 1
+        return False
     form = form_of(kept.rejection)
     parts = _events_of(kept.rejection.data, form)
     again: list[Rejection] = []

@@ -1,10 +1,10 @@
-"""`serve` and `eventlog`: the commands that run until they are stopped."""
+"""`serve`, `eventlog` and `balancer`: the commands that run until they are stopped."""
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -17,6 +17,7 @@ def register(app: typer.Typer) -> None:
     """Add the family to zcmd."""
     app.command(rich_help_panel=PANEL)(serve)
     app.command(rich_help_panel=PANEL)(eventlog)
+    app.command(rich_help_panel=PANEL)(balancer)
 
 
 def serve(ctx: typer.Context) -> None:
@@ -27,20 +28,33 @@ def serve(ctx: typer.Context) -> None:
 
     Example: [bold]zcmd -y development.yaml serve[/bold]
     """
-    _become(ctx, "zarkov.cli.serve")
+    become(ctx, "zarkov.cli.serve")
 
 
-def eventlog(ctx: typer.Context) -> None:
+def eventlog(
+    ctx: typer.Context,
+    server: Annotated[int | None, typer.Option(min=0, metavar="K", help="Which of several, from 0.")] = None,
+) -> None:
     """Run the event server alone, without a supervisor.
+
+    Where num_event_servers is more than 1 it is one of several, behind a balancer.
 
     Example: [bold]zcmd --data-dir /var/lib/zarkov eventlog[/bold]
     """
-    _become(ctx, "zarkov.cli.eventlog")
+    become(ctx, "zarkov.cli.eventlog", *([] if server is None else [f"--server={server}"]))
 
 
-def _become(ctx: typer.Context, module: str) -> NoReturn:
+def balancer(ctx: typer.Context) -> None:
+    """Run the balancer alone: one address in front of several event servers.
+
+    Example: [bold]zcmd --set num_event_servers=2 balancer[/bold]
+    """
+    become(ctx, "zarkov.cli.balancer")
+
+
+def become(ctx: typer.Context, module: str, *arguments: str) -> NoReturn:
     """Turn this process into the light one, which does without typer and rich; its id stays."""
     sys.stdout.flush()
     sys.stderr.flush()
     # -P: the working directory must not supply modules of the server.
-    os.execv(sys.executable, [sys.executable, "-P", "-m", module, *zcmd_of(ctx).options.argv()])
+    os.execv(sys.executable, [sys.executable, "-P", "-m", module, *zcmd_of(ctx).options.argv(), *arguments])

@@ -44,6 +44,10 @@ class Chooser:
         """The wanted events of a chunk, decoded."""
         return [document for document in chunk.documents() if self._matches(document)]
 
+    def wants(self, document: Document) -> bool:
+        """Whether one event is wanted."""
+        return self._matches(document)
+
     def encoded(self, chunk: Chunk) -> bytes:
         """The wanted events of a chunk as concatenated BSON."""
         data = chunk.documents_bytes()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from zarkov.cli.conditions import Filter, build
+from zarkov.cli.conditions import Filter, build, with_dates
 
 FilterText = Annotated[
     str | None,
@@ -35,10 +35,13 @@ def filter_of(
     where: list[str] | None,
     since: str | None = None,
     until: str | None = None,
+    *,
+    of_events: bool = True,
 ) -> Filter:
-    """The filter that the options mean now.
+    """The filter that the options mean now; a text beside `timestamp` is a time, where it is asked of events.
 
     Raises: FilterInvalid.
     """
     now = datetime.now(UTC).replace(tzinfo=None)
-    return build(text=text, types=types or (), where=where or (), since=since, until=until, now=now)
+    found = build(text=text, types=types or (), where=where or (), since=since, until=until, now=now)
+    return with_dates(found, now) if of_events else found

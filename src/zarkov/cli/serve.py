@@ -10,9 +10,11 @@ import sys
 from collections.abc import Sequence
 
 from zarkov.cli import logs, systemd
+from zarkov.cli.curve import server_keys
 from zarkov.cli.exposure import refuse_wide_binds
 from zarkov.cli.options import Options, parse_child
 from zarkov.cli.output import report
+from zarkov.cli.servers import warnings
 from zarkov.cli.settings import load
 from zarkov.cli.supervisor import ChildSpec, Supervisor
 from zarkov.config import Settings
@@ -27,8 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         resolved = load(options)
         refuse_wide_binds(resolved)
+        server_keys(resolved.settings)
         logs.set_up(resolved.settings, "serve")
-        for warning in resolved.warnings:
+        for warning in (*resolved.warnings, *warnings(resolved.settings)):
             log.warning("%s", warning)
         return supervise(options, resolved.settings)
     except Exception as error:  # noqa: BLE001  # the outermost frame: every error ends as one sentence
@@ -57,16 +60,31 @@ def supervise(options: Options, settings: Settings) -> int:
             systemd.notify("STOPPING=1\nSTATUS=Syncing what was taken")
 
     supervisor = Supervisor(
-        children(options), settings.restart_s_max, settings.drain_s, on_ready=tell_ready, on_stopping=tell_stopping
+        children(options, settings),
+        settings.restart_s_max,
+        settings.drain_s,
+        on_ready=tell_ready,
+        on_stopping=tell_stopping,
     )
     code = supervisor.run()
     log.info("stopped exit=%d", code)
     return code
 
 
-def children(options: Options) -> list[ChildSpec]:
+def children(options: Options, settings: Settings) -> list[ChildSpec]:
     """The processes of the server, in the order in which they start."""
-    return [ChildSpec("eventlog", "zarkov.cli.eventlog", tuple(options.argv()))]
+    argv = tuple(options.argv())
+    if settings.num_event_servers == 1:
+        found = [ChildSpec("eventlog", "zarkov.cli.eventlog", argv)]
+    else:
+        found = [
+            ChildSpec(f"eventlog-{number}", "zarkov.cli.eventlog", (*argv, f"--server={number}"))
+            for number in range(settings.num_event_servers)
+        ]
+        found.append(ChildSpec("balancer", "zarkov.cli.balancer", argv))
+    if settings.mongo_uri is not None:
+        found.append(ChildSpec("loader", "zarkov.cli.loader", argv))
+    return found
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from zarkov.errors import ConfigError, ZarkovError
 
 PANEL = "Ask"
 BANNER = """\
-Zarkov {version} on {data_dir}: ZM.event.m.find({{...}}).all()
-Here are ZM, client, settings. `from zarkov import client` works too.
+Zarkov {version} on {where}: ZM.event.m.find({{...}}).all()
+Here are ZM, client, settings, ObjectId, datetime. `from zarkov import client` works too.
 """
 
 
@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
 
 
 def shell(ctx: typer.Context) -> None:
-    """Ask in Python: IPython with `ZM`, `client` and `settings`.
+    """Ask in Python: IPython with `ZM`, `client`, `settings`, `ObjectId` and `datetime`.
 
     Works on a terminal and with a program on standard input. Also while the server runs.
 
@@ -41,7 +41,9 @@ def shell(ctx: typer.Context) -> None:
     zcmd = zcmd_of(ctx)
     with open_model(zcmd.settings) as model:
         if sys.stdin.isatty():
-            print(BANNER.format(version=__version__, data_dir=zcmd.settings.data_dir))
+            settings = zcmd.settings
+            where = f"MongoDB, database {settings.mongo_database}" if settings.mongo_uri else str(settings.data_dir)
+            print(BANNER.format(version=__version__, where=where))
         _start_ipython(_namespace(zcmd, model))
 
 
@@ -99,9 +101,20 @@ def script(
 
 
 def _namespace(zcmd: Zcmd, model: Any) -> dict[str, Any]:
+    """The names at hand; with `ObjectId` and the module `datetime`, what is printed can be typed in again."""
+    import datetime
+
+    from bson import ObjectId
+
     from zarkov import client
 
-    return {"ZM": model, "client": client, "settings": zcmd.settings}
+    return {
+        "ZM": model,
+        "client": client,
+        "settings": zcmd.settings,
+        "ObjectId": ObjectId,
+        "datetime": datetime,
+    }
 
 
 def _frames_of(error: BaseException, file: Path) -> TracebackType | None:

@@ -1,7 +1,8 @@
-"""`stats`: what a running server has done, or what the journal says when none runs."""
+"""`stats`: what a running server has done, or what the journal says when none runs; and how far MongoDB is behind."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -28,8 +29,8 @@ def stats(
 ) -> None:
     """Show what the running server has done.
 
-    Its counters and timers; without a server, what is in the journal.
-    docs/operations.md says what each of them means.
+    Its counters and timers; without a server, what is in the journal. With MongoDB also how many events wait in the
+    journal to be loaded. docs/operations.md says what each of them means.
 
     Example: [bold]zcmd stats --watch 1[/bold]
     """
@@ -53,11 +54,51 @@ def _show(settings: Settings, as_json: bool, *, clear: bool) -> None:
         return
     if clear:
         print("\033[H\033[2J", end="")
-    print_facts((name, shown(name, value)) for name, value in facts.items())
+    print_facts(_lines(facts))
+
+
+def _lines(facts: Mapping[str, Any], inside: str = "") -> Iterator[tuple[str, object]]:
+    """The facts as names and values; those of one of several event servers with its journal's name in front."""
+    for name, value in facts.items():
+        if isinstance(value, dict) and "p50_s" not in value:
+            yield from _lines(value, f"{inside}{name}.")
+        else:
+            yield inside + name, shown(name, value)
 
 
 def read(settings: Settings) -> dict[str, Any]:
-    """The server's snapshot, or the journal's facts; `server` says which."""
+    """What the event server says or its journal, of several each by its journal's name; then the loader's part."""
+    from zarkov.cli.lag import loader_facts
+    from zarkov.cli.servers import every_server
+    from zarkov.cli.wiring import has_journal, require_journal
+
+    servers = every_server(settings)
+    here = any(has_journal(each) for each in servers)
+    if not here and settings.mongo_uri is None:
+        require_journal(settings)
+    if not here:
+        facts: dict[str, Any] = {"server": "elsewhere"}
+    elif len(servers) == 1:
+        facts = _of_one(settings)
+    else:
+        apart = {each.journal: _of_one(each) for each in servers if has_journal(each)}
+        facts = _summed(list(apart.values())) | apart
+    return facts | (loader_facts(settings) if settings.mongo_uri else {})
+
+
+def _summed(several: list[dict[str, Any]]) -> dict[str, Any]:
+    """The counts of several event servers added up, by the names of a single one; offsets and times are not."""
+    states = {str(facts["server"]) for facts in several}
+    found: dict[str, Any] = {"server": states.pop() if len(states) == 1 else "partly running"}
+    for facts in several:
+        for name, value in facts.items():
+            if type(value) in (int, float) and not name.endswith("_offset"):
+                found[name] = found.get(name, 0) + value
+    return found
+
+
+def _of_one(settings: Settings) -> dict[str, Any]:
+    """One event server's snapshot, or its journal's facts; `server` says which."""
     from zarkov.cli.control import ask, is_running
     from zarkov.cli.output import plain
     from zarkov.cli.wiring import open_journal

@@ -181,7 +181,9 @@ class Supervisor:
                 )
                 child.process.kill()
                 code = child.process.wait()
-            drained &= code == 0 or child.restart_at is not None
+            # A child that was only starting has nothing to drain, and may not hear the signal yet.
+            unheard = not child.ready and code == -signal.SIGTERM
+            drained &= code == 0 or unheard or child.restart_at is not None
             self._close_pipe(child)
         return drained
 

@@ -1,6 +1,7 @@
-"""Opening what commands read: the journal, the store over it, and the model over that.
+"""Opening what commands read: the journals, the store, and the model over that.
 
-Readers need no server and take no lock; they work while one runs.
+The store is MongoDB where `mongo_uri` is set; otherwise the embedded one, over the journals. Readers need no server
+and take no lock; they work while one runs.
 """
 
 from __future__ import annotations
@@ -10,11 +11,15 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from zarkov.config import Settings
-from zarkov.errors import ServerUnreachable
+from zarkov.errors import ConfigError, ServerUnreachable
 
 if TYPE_CHECKING:
+    from zarkov.journal.journals import Journals
     from zarkov.journal.reader import Journal
     from zarkov.journal.rejected import RejectedStore
+    from zarkov.store.contract import Store
+    from zarkov.store.extra import ExtraDatabases
+    from zarkov.store.mongo import MongoStore
     from zarkov.store.sqlite import SqliteStore
 
 
@@ -41,26 +46,84 @@ def require_journal(settings: Settings) -> None:
 
 
 @contextmanager
-def open_store(settings: Settings) -> Iterator[SqliteStore]:
-    """The embedded store: events from the journal, documents from their own file."""
+def open_journals(settings: Settings) -> Iterator[Journals]:
+    """The journals of all event servers as one, for reading; one that was never begun is left out.
+
+    Raises: ServerUnreachable: there is none yet.
+    """
+    from zarkov.cli.servers import every_server
+    from zarkov.journal.journals import Journals
+
+    begun = [each.journal_dir for each in every_server(settings) if has_journal(each)]
+    if not begun:
+        require_journal(settings)
+    with Journals.open(begun or [settings.journal_dir]) as journals:
+        yield journals
+
+
+@contextmanager
+def open_store(settings: Settings) -> Iterator[Store]:
+    """The store of these settings: MongoDB with `mongo_uri`, else the embedded one."""
+    with open_mongo(settings) if settings.mongo_uri else open_embedded(settings) as store:
+        yield store
+
+
+@contextmanager
+def open_embedded(settings: Settings) -> Iterator[SqliteStore]:
+    """The embedded store: events from the journals, documents from their own file.
+
+    Raises: ServerUnreachable: there is no journal yet.
+    """
     from zarkov.store.sqlite import SqliteStore
 
-    with open_journal(settings) as journal:
-        store = SqliteStore(journal, settings.documents_path)
-        try:
-            yield store
-        finally:
-            store.close()
+    with open_journals(settings) as journals, SqliteStore(journals, settings.documents_path) as store:
+        yield store
+
+
+@contextmanager
+def open_mongo(settings: Settings) -> Iterator[MongoStore]:
+    """The store in MongoDB; nothing is asked of the server before the first query.
+
+    Raises: ConfigError: `mongo_uri` is not set.
+    """
+    from zarkov.store.mongo import MongoStore
+
+    if settings.mongo_uri is None:
+        raise ConfigError(
+            "mongo_uri is not set", hint="Name MongoDB in the settings, or with --set mongo_uri=mongodb://localhost."
+        )
+    store = MongoStore(
+        settings.mongo_uri,
+        settings.mongo_database,
+        username=settings.mongo_username,
+        password=settings.mongo_password,
+        timeout_s=settings.loader.mongo_timeout_s,
+    )
+    try:
+        yield store
+    finally:
+        store.close()
 
 
 @contextmanager
 def open_model(settings: Settings) -> Iterator[Any]:
-    """`ZM`: the Ming mappings over the store; a journal is made where there is none yet."""
+    """`ZM`: the Ming mappings over the store; embedded, a journal is made where there is none yet."""
     from zarkov.model import open_model as bind
 
-    _make_journal(settings)
-    with open_store(settings) as store:
-        yield bind(store, database=settings.mongo_database)
+    if not settings.mongo_uri:
+        _make_journal(settings)
+    with open_store(settings) as store, extra_databases(settings) as extra:
+        yield bind(store, database=settings.mongo_database, extra=extra)
+
+
+def extra_databases(settings: Settings) -> ExtraDatabases:
+    """The databases of `extra_dbs` by name, to be closed."""
+    from zarkov.store.extra import ExtraDatabase, ExtraDatabases
+
+    return ExtraDatabases(
+        (ExtraDatabase(each.name, each.master, each.database) for each in settings.extra_dbs),
+        timeout_s=settings.loader.mongo_timeout_s,
+    )
 
 
 @contextmanager
@@ -80,7 +143,8 @@ def open_rejected(settings: Settings, *, writing: bool = False) -> Iterator[Reje
         yield rejected
 
 
-def _has_journal(settings: Settings) -> bool:
+def has_journal(settings: Settings) -> bool:
+    """Whether the journal of this event server was begun."""
     from zarkov.journal.catalog import CATALOG_NAME
 
     return (settings.journal_dir / CATALOG_NAME).exists()
@@ -91,6 +155,6 @@ def _make_journal(settings: Settings) -> None:
     from zarkov.cli.operations import hold
     from zarkov.errors import JournalLocked
 
-    if not _has_journal(settings):
+    if not has_journal(settings):
         with suppress(JournalLocked), hold(settings):
             pass

@@ -9,17 +9,22 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+from zarkov.client.keys import Keys
 from zarkov.errors import ConfigError
 
 # Plain integers: pyzmq's are enumerations, whose every `&` and `|` makes an object.
 POLLIN, POLLOUT = int(zmq.POLLIN), int(zmq.POLLOUT)
 _LAST, _MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
 _EVENTS = int(zmq.EVENTS)
-_WATCHED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+_UP, _DOWN = int(zmq.EVENT_HANDSHAKE_SUCCEEDED), int(zmq.EVENT_DISCONNECTED)
+#: One side has keys and the other has none, or is no ZeroMQ socket; the key is not let in; the handshake broke off.
+_MISFIT, _DENIED = int(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL), int(zmq.EVENT_HANDSHAKE_FAILED_AUTH)
+_BROKEN_OFF = int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL)
 _RECONNECT_MS, _RECONNECT_MS_MAX = 20, 1000
 _HANDSHAKE_MS, _HEARTBEAT_MS, _SILENCE_MS = 5_000, 10_000, 30_000
 _ANSWER_BYTES_MAX = 64 * 1024 * 1024
@@ -31,15 +36,24 @@ class Connection:
     """Not thread safe.
 
     Args:   kind: zmq.PUSH or zmq.DEALER; send_queue_max: messages ZeroMQ may queue;
-            immediate: queue messages only while connected, and forget them when the connection is lost.
+            immediate: queue messages only while connected, and forget them when the connection is lost;
+            keys: what the server knows this client by, where it asks for keys.
     Raises: ConfigError: the address is none that ZeroMQ can connect to.
     """
 
-    def __init__(self, kind: int, address: str, *, send_queue_max: int, immediate: bool) -> None:
+    def __init__(
+        self, kind: int, address: str, *, send_queue_max: int, immediate: bool, keys: Keys | None = None
+    ) -> None:
+        self._address, self._keys = address, keys
         self._context = zmq.Context(io_threads=1)
         self.socket = self._context.socket(kind)
-        self._monitor = self.socket.get_monitor_socket(_WATCHED)
+        self._monitor = self.socket.get_monitor_socket(_UP | _DOWN | _MISFIT | _DENIED | _BROKEN_OFF)
         self.is_up = False
+        #: Why the last attempt to connect failed, where the server's answer says so; "" otherwise.
+        self.fault = ""
+        #: Whether ZeroMQ ever gave the address up, and with it the messages that were queued then.
+        self.gave_up = False
+        self._connect_again_at = math.inf
         options = {
             zmq.SNDHWM: send_queue_max,
             zmq.IMMEDIATE: int(immediate),
@@ -53,6 +67,8 @@ class Connection:
         }
         for option, value in options.items():
             self.socket.setsockopt(option, value)
+        if keys is not None:
+            keys.secure(self.socket)
         try:
             self.socket.connect(address)
         except zmq.ZMQError as error:
@@ -90,17 +106,42 @@ class Connection:
         """What happened to the connection since the last call: True: it is made, False: it is lost."""
         found: list[bool] = []
         while int(self._monitor.getsockopt(_EVENTS)) & POLLIN:
-            event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
-            found.append(event["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED)
+            event = int(parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))["event"])
+            if event in (_UP, _DOWN):
+                found.append(event == _UP)
+            self._note(event)
         if found:
             self.is_up = found[-1]
+        if time.monotonic() >= self._connect_again_at:
+            self._connect_again()
         return found
 
+    def _note(self, event: int) -> None:
+        """Keep what is known of a handshake that failed."""
+        if event == _UP:
+            self.fault = ""
+        elif event == _MISFIT:
+            self.fault = "the server " + ("asks for no keys" if self._keys else "asks for keys")
+        elif event == _DENIED:
+            self.fault = "the server does not let this key in"
+        elif event == _BROKEN_OFF and self._keys is not None:
+            self.fault = "the handshake fails: the server may have another key than the one given"
+        if event in (_MISFIT, _DENIED):
+            # ZeroMQ tries no more; but a server may be started with keys, or let a key in, while its clients run.
+            self.gave_up = True
+            self._connect_again_at = time.monotonic() + _RECONNECT_MS_MAX / 1000
+
+    def _connect_again(self) -> None:
+        self._connect_again_at = math.inf
+        with suppress(zmq.ZMQError):  # It has none to end, as a rule.
+            self.socket.disconnect(self._address)
+        self.socket.connect(self._address)
+
     def wait_until_up(self, timeout_s: float) -> bool:
-        """Wait for a connection; False when there is none in time."""
+        """Wait for a connection; False when there is none in time, or ZeroMQ gave the address up."""
         deadline = time.monotonic() + timeout_s
         self.changes()
-        while not self.is_up and (left_s := deadline - time.monotonic()) > 0:
+        while not self.is_up and not self.gave_up and (left_s := deadline - time.monotonic()) > 0:
             self._monitor.poll(math.ceil(left_s * 1000))
             self.changes()
         return self.is_up

@@ -40,13 +40,17 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """The batch is synced: its accepted events have the offsets `first` to `first + count - 1` of `journal`."""
+    """The batch is synced: its accepted events have the offsets `first` to `first + count - 1` of `journal`.
+
+    duplicates: the indexes of events that were stored before, under the same `_id`.
+    """
 
     sequence: int
     journal: str
     first: int
     count: int
     refused: tuple[Refused, ...]
+    duplicates: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,12 @@ class NotTaken:
 
 
 Answer = Welcome | Acknowledged | NotTaken
+
+
+def producer_id(name: bytes, unique: bytes) -> bytes:
+    """A producer's id that begins with this name and is no other's; `unique` are its random bytes."""
+    suffix = (b"." if name else b"") + unique.hex().encode()
+    return name[: PRODUCER_BYTES_MAX - len(suffix)] + suffix
 
 
 def hello(producer: bytes) -> list[bytes]:
@@ -113,7 +123,8 @@ def _acknowledged(sequence: int, body: dict[str, Any]) -> Acknowledged:
     refused = tuple(
         Refused(int(one["index"]), str(one["code"]), str(one.get("reason", ""))) for one in body.get("refused", ())
     )
-    return Acknowledged(sequence, str(body["journal"]), int(body["first"]), int(body["count"]), refused)
+    duplicates = tuple(int(index) for index in body.get("duplicates", ()))
+    return Acknowledged(sequence, str(body["journal"]), int(body["first"]), int(body["count"]), refused, duplicates)
 
 
 def _not_taken(sequence: int, body: dict[str, Any]) -> NotTaken:

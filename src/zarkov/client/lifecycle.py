@@ -1,7 +1,8 @@
 """What happens to open clients when the program ends, forks, or forgets them.
 
-At exit every open client is closed, which waits for its events. In a forked child each starts afresh. A client that
-was forgotten without `close` is closed by a thread of its own, so that no garbage collection waits for a server.
+At exit every open client is closed, the latest first, which waits for its events. In a forked child each starts
+afresh. A client that was forgotten without `close` is closed by a thread of its own, so that no garbage collection
+waits for a server.
 """
 
 from __future__ import annotations
@@ -23,18 +24,27 @@ class Closable(Protocol):
     def forked(self) -> None: ...
 
 
-_open: set[Closable] = set()
+#: What is open, in order, and whether it is to be closed at exit.
+_open: dict[Closable, bool] = {}
 
 
-def watch(owner: object, link: Closable) -> None:
-    """Keep the link until it is closed, though its owner be forgotten."""
-    _open.add(link)
+def watch(owner: object, link: Closable, *, at_exit: bool = True) -> None:
+    """Keep the link until it is closed, though its owner be forgotten.
+
+    at_exit: False: somebody else closes it at exit, at a better time.
+    """
+    keep(link, at_exit=at_exit)
     weakref.finalize(owner, _forgotten, link).atexit = False
 
 
+def keep(link: Closable, *, at_exit: bool = True) -> None:
+    """As `watch`, for a link that nobody but its owner's own thread may close: it stays open until the exit."""
+    _open[link] = at_exit
+
+
 def closed(link: Closable) -> None:
-    """The link needs no care any more."""
-    _open.discard(link)
+    """The link needs no care any more, or another sees to it."""
+    _open.pop(link, None)
 
 
 def _forgotten(link: Closable) -> None:
@@ -49,11 +59,11 @@ def close_logging_failure(link: Closable) -> None:
     except ZarkovError as error:
         logger.error("closing a client failed code=%s reason=%s", error.code, error)
     finally:
-        _open.discard(link)
+        closed(link)
 
 
 def _close_all() -> None:
-    for link in list(_open):
+    for link in [link for link, at_exit in _open.items() if at_exit][::-1]:
         close_logging_failure(link)
 
 

@@ -26,10 +26,17 @@ class Limits:
     #: The pause after "not now" from the server: the first, doubled up to the maximum.
     retry_s_min: float = 0.02
     retry_s_max: float = 2.0
+    #: Bytes of events that a spool may hold; the file is a few percent larger.
+    spool_bytes_max: int = 1024 * 1024 * 1024
+    #: With several addresses: a server that does not answer for this long loses its turn to the next one.
+    failover_s: float = 5.0
 
     def __post_init__(self) -> None:
-        for name in ("batch_events_max", "batch_bytes_max", "queue_events_max", "queue_bytes_max"):
+        names = ("batch_events_max", "batch_bytes_max", "queue_events_max", "queue_bytes_max", "spool_bytes_max")
+        for name in names:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1", hint="Pass a positive number to ZarkovClient.")
         if self.linger_s < 0:
             raise ConfigError("linger_s must not be negative", hint="0 sends every event at once.")
+        if self.failover_s <= 0:
+            raise ConfigError("failover_s must be more than 0", hint="The default is 5 seconds.")

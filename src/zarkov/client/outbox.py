@@ -4,17 +4,19 @@ Theory of operation. An event that was added is in exactly one place until it is
 
     open      the batch that still gathers events; sealed when it is full, flushed, `linger_s` old, or when nothing
               is in flight: an idle client sends at once, a busy one gathers while it waits
-    queued    sealed batches without a sequence: nothing of them was ever sent
-    window    batches with a sequence, sent at least once, in order of their sequences; at most `window_max` wide
+    backlog   sealed batches that this process has not sent; in memory, or with a spool on disk as well
+    window    batches that were sent at least once, in order of their sequences; at most `window_max` wide
 
 It is settled once: acknowledged, or reported as a `Refusal`. A batch leaves the window by the first answer to its
 sequence; later answers to the same sequence find nothing and change nothing. A batch in the window is sent again
 with the same sequence and the same bytes until it is answered (the server then gives its first answer again), so it
 is never stored twice. A batch that is taken back out of the window to be cut in two was answered "not taken" to its
-first and only sending, hence may be given new sequences.
+first sending since the greeting, by a server that had not heard of it then, hence may be given new sequences.
 
-Sequences start only after the server's WELCOME, behind the highest that it knows of this producer. The window is
-counted in sequences from the oldest unanswered one, as the server counts it: a retry is never "too old".
+Without a spool, sequences start only after the server's WELCOME, behind the highest that it knows of this producer.
+The window is counted in sequences from the oldest unanswered one (with a spool: the oldest that the next process
+would send again), as the server counts it: a retry is never "too old". Another server may have another `window_max`:
+what lies beyond is sent again when the window has come so far.
 
 Time: `due_at` of a batch in the window is when it is sent again: after `answer_s` of silence (doubled each time),
 after a pause when the server said "later", at once when the connection is new.
@@ -22,17 +24,16 @@ after a pause when the server said "later", at once when the connection is new.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import Literal
 
 from zarkov.client import frames
+from zarkov.client.backlog import NEVER, Backlog, Batch, MemoryBacklog, events_of, halves
 from zarkov.client.limits import Limits
-from zarkov.codec import split
-from zarkov.errors import EventRefused
+from zarkov.client.window import Window
 
-NEVER = float("inf")
+__all__ = ["NEVER", "Counters", "Outbox", "Refusal"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,24 +49,17 @@ class Refusal:
 
 
 @dataclass(slots=True)
-class Batch:
-    data: bytes
-    count: int
-    epoch: int
-    sent_count: int = 0
-    due_at: float = NEVER
-
-
-@dataclass(slots=True)
 class Counters:
-    """Events, but for `batches_sent` and `retries`, since the client was made."""
+    """Events, but for the last three, since the client was made; `restored` were in the spool then."""
 
     taken: int = 0
+    restored: int = 0
     acknowledged: int = 0
     refused: int = 0
     abandoned: int = 0
     batches_sent: int = 0
     retries: int = 0
+    answers: int = 0
 
 
 @dataclass(slots=True)
@@ -78,6 +72,8 @@ class Outbox:
     producer: bytes
     limits: Limits
     jitter: Callable[[], float]
+    spool: InitVar[Backlog | None] = None
+    backlog: Backlog = field(init=False)
     counters: Counters = field(default_factory=Counters)
     #: What was settled as not stored since the owner last took this list.
     reports: list[Refusal] = field(default_factory=list)
@@ -90,20 +86,19 @@ class Outbox:
     _open: list[bytes] = field(default_factory=list)
     _open_bytes: int = 0
     _open_until: float = NEVER
-    _queued: deque[Batch] = field(default_factory=deque)
-    _window: dict[int, Batch] = field(default_factory=dict)
-    _window_max: int = 0
-    _next_sequence: int = 1
-    _again_at: float = NEVER  # no batch of the window is due before
+    _open_keep_at: float = NEVER  # when the open batch must be sealed, sent or not; NEVER without a spool
+    _window: Window = field(init=False)
     _paused_until: float = 0.0
     _pauses: int = 0  # in a row
-    _epoch: int = 0
-    _unsettled: dict[int, int] = field(default_factory=dict)  # epoch -> batches, oldest epoch first
     _batch_events_max: int = 0
     _batch_bytes_max: int = 0
     _server_bytes_max: int = 0
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, spool: Backlog | None) -> None:
+        self.backlog = spool or MemoryBacklog(self.limits)
+        self._window = Window(self.limits)
+        self.pending_events = self.counters.restored = self.backlog.pending_events
+        self.pending_bytes = self.backlog.pending_bytes
         self._batch_events_max = self.limits.batch_events_max
         self._batch_bytes_max = self.limits.batch_bytes_max
 
@@ -111,10 +106,10 @@ class Outbox:
 
     def has_room(self, size: int) -> bool:
         """Whether an event of this many bytes fits; an empty outbox takes any event."""
-        return not self.pending_events or (
-            self.pending_events < self.limits.queue_events_max
-            and self.pending_bytes + size <= self.limits.queue_bytes_max
-        )
+        backlog = self.backlog
+        if not self.pending_events:
+            return backlog.events_max > 0
+        return self.pending_events < backlog.events_max and self.pending_bytes + size <= backlog.bytes_max
 
     def add(self, event: bytes, now: float) -> bool:
         """Take one event; the caller has asked `has_room`. True when something may be sent now."""
@@ -127,13 +122,13 @@ class Outbox:
 
     def add_many(self, events: Sequence[bytes], start: int, now: float) -> int:
         """Take events from `start` on, at most what completes one batch, and say how many; 0: there is no room."""
-        limits = self.limits
-        room = min(self._batch_events_max - len(self._open), limits.queue_events_max - self.pending_events)
+        backlog = self.backlog
+        room = int(min(self._batch_events_max - len(self._open), backlog.events_max - self.pending_events))
         if room > 1:
             piece = events[start : start + room]
             size = sum(map(len, piece))
             fits_batch = self._open_bytes + size <= self._batch_bytes_max
-            if fits_batch and self.pending_bytes + size <= limits.queue_bytes_max:
+            if fits_batch and self.pending_bytes + size <= backlog.bytes_max:
                 self._opened(piece, size, now)
                 self._seal_if_full()
                 return len(piece)
@@ -145,20 +140,37 @@ class Outbox:
     def seal(self) -> None:
         """End the open batch: it may be sent now."""
         if self._open:
-            self._queued.append(Batch(b"".join(self._open), len(self._open), self._epoch))
-            self._unsettled[self._epoch] = self._unsettled.get(self._epoch, 0) + 1
-            self._open, self._open_bytes, self._open_until = [], 0, NEVER
+            self.backlog.append(b"".join(self._open), len(self._open), self._open_keep_at)
+            self._open, self._open_bytes = [], 0
+            self._open_until = self._open_keep_at = NEVER
 
     def mark(self) -> int:
-        """Seal, and name all that was added until now, for `settled`."""
+        """Seal, and name all that was added until now, for `settled` and `is_kept`."""
         self.seal()
-        if self._epoch in self._unsettled:
-            self._epoch += 1
-        return self._epoch - 1  # What is added from now on has a later epoch, and nobody waits for it.
+        return self.backlog.last_number
 
     def settled(self, mark: int) -> bool:
         """Whether everything added before this mark was acknowledged or reported."""
-        return not self._unsettled or next(iter(self._unsettled)) > mark
+        if not self.pending_events:
+            return True
+        return min(self._window.lowest_number, self.backlog.lowest()) > self.backlog.reach(mark)
+
+    # The spool.
+
+    def is_kept(self, mark: int) -> bool:
+        """Whether everything added before this mark is on disk, or settled."""
+        return self.backlog.kept_number >= mark or self.settled(mark)
+
+    @property
+    def keep_at(self) -> float:
+        """When `keep` has something to do; NEVER without a spool."""
+        return min(self._open_keep_at, self.backlog.keep_at)
+
+    def keep(self, now: float, *, all_of_it: bool = False) -> None:
+        """Bring to the disk what is due, or all that was added until now; whether a server is there or not."""
+        if all_of_it or now >= self._open_keep_at:
+            self.seal()
+        self.backlog.keep(now, all_of_it=all_of_it)
 
     # The connection, and answers in.
 
@@ -170,11 +182,12 @@ class Outbox:
         self._state, self._hello_at = "away", NEVER
 
     def answered(self, answer: frames.Answer, now: float) -> None:
+        self.counters.answers += 1
         match answer:
             case frames.Welcome():
                 self._welcomed(answer, now)
             case frames.Acknowledged():
-                self._acknowledged(answer)
+                self._acknowledged(answer, now)
             case frames.NotTaken():
                 self._not_taken(answer, now)
 
@@ -187,25 +200,27 @@ class Outbox:
             return frames.hello(self.producer)
         if self._state != "ready" or now < self._paused_until:
             return None
-        found = self._due_again(now) or self._new(now)
+        found = self._window.due(now)
+        if found is not None:
+            self.counters.retries += 1
+        else:
+            found = self._new(now)
         if found is None:
             return None
         sequence, batch = found
-        batch.sent_count += 1
         self.counters.batches_sent += 1
-        wait_s = self.limits.answer_s * 2 ** min(batch.sent_count - 1, 6)
-        batch.due_at = now + min(wait_s, self.limits.answer_s_max)
-        self._again_at = min(self._again_at, batch.due_at)
+        self._window.sent(batch, now)
         return frames.batch(self.producer, sequence, batch.data)
 
     def wake_at(self) -> float:
         """When `next_message` may have something, if nothing else happens first; 0.0: at once."""
+        keep_at = self.keep_at
         if self._state != "ready":
-            return self._hello_at
-        at = self._again_at if self._window else NEVER
+            return min(self._hello_at, keep_at)
+        at = self._window.due_at
         if self._window_is_open():
-            at = min(at, 0.0 if self._queued else self._open_until)
-        return max(at, self._paused_until)
+            at = min(at, 0.0 if self.backlog.is_waiting else self._open_due_at())
+        return min(max(at, self._paused_until), keep_at)
 
     @property
     def in_flight(self) -> int:
@@ -217,38 +232,41 @@ class Outbox:
         """Whether a server has said WELCOME on this connection."""
         return self._state == "ready"
 
+    def awaits_answer(self, now: float) -> bool:
+        """Whether the server owes one: to the greeting, or to a batch, but not in a pause that it asked for."""
+        return self._state != "ready" or (len(self._window) > 0 and now >= self._paused_until)
+
     def abandon(self, reason: str) -> None:
-        """Report everything unsettled as not acknowledged."""
+        """Report everything unsettled as not acknowledged, but for what stays in the spool."""
         self.seal()
-        while self._window:
-            batch = self._window.pop(next(iter(self._window)))
-            self._report_all(batch, "not_acknowledged", f"{reason}; it was sent, and may be stored")
-            self.counters.abandoned += batch.count
-        while self._queued:
-            batch = self._queued.popleft()
+        if not self.backlog.is_kept:
+            for sequence, batch in list(self._window.batches.items()):
+                self._window.remove(sequence)
+                self._report_all(batch, "not_acknowledged", f"{reason}; it was sent, and may be stored")
+                self.counters.abandoned += batch.count
+        for batch in self.backlog.unkept():
             self._report_all(batch, "not_acknowledged", f"{reason}; it was never sent")
             self.counters.abandoned += batch.count
 
     def validate(self) -> None:
         """Check what is always true; for tests."""
-        batches = [*self._window.values(), *self._queued]
-        assert self.pending_events == len(self._open) + sum(batch.count for batch in batches)
-        assert self.pending_bytes == self._open_bytes + sum(len(batch.data) for batch in batches)
+        window, backlog = self._window, self.backlog
+        window.validate()
+        in_window = sum(batch.count for batch in window.batches.values())
+        assert self.pending_events == len(self._open) + backlog.pending_events + in_window
+        assert self.pending_bytes == self._open_bytes + backlog.pending_bytes + window.size
         assert self._open_bytes == sum(map(len, self._open))
-        assert sum(self._unsettled.values()) == len(batches)
-        assert list(self._unsettled) == sorted(self._unsettled)
-        assert all(self._unsettled.values())
-        assert list(self._window) == sorted(self._window)
-        assert not self._window or max(self._window) < self._next_sequence
-        assert all(batch.sent_count for batch in self._window.values())
-        assert not any(batch.sent_count for batch in self._queued)
-        assert self._again_at <= min((batch.due_at for batch in self._window.values()), default=NEVER)
+        assert max(window.batches, default=0) < backlog.first_sequence
+        assert self._open_keep_at == NEVER or (backlog.is_kept and self._open)
         done = self.counters.acknowledged + self.counters.refused + self.counters.abandoned
-        assert self.counters.taken == done + self.pending_events
+        assert self.counters.taken + self.counters.restored == done + self.pending_events
 
     def _opened(self, events: Sequence[bytes], size: int, now: float) -> None:
         if not self._open:
-            self._open_until = now + self.limits.linger_s if self._window else now
+            lingers_until = now + self.limits.linger_s
+            self._open_until = lingers_until if self._window else now
+            if self.backlog.is_kept:
+                self._open_keep_at = lingers_until
         self._open.extend(events)
         self._open_bytes += size
         self.pending_bytes += size
@@ -262,20 +280,23 @@ class Outbox:
         return True
 
     def _welcomed(self, welcome: frames.Welcome, now: float) -> None:
-        self._state = "ready"
-        self._window_max = welcome.window_max
+        renamed = self.backlog.greeted(welcome.sequence)
+        if renamed is not None:
+            self.producer = renamed or self.producer
+            self._state, self._hello_at = "greeting", now if renamed else now + self.limits.answer_s
+            return
+        is_first, self._state = self._state != "ready", "ready"
+        self._window.greeted(welcome.sequence, welcome.window_max, now, is_first=is_first)
         self._batch_events_max = min(self.limits.batch_events_max, welcome.batch_events_max)
         self._batch_bytes_max = min(self.limits.batch_bytes_max, welcome.batch_bytes_max)
         self._server_bytes_max = welcome.batch_bytes_max
-        self._next_sequence = max(self._next_sequence, welcome.sequence + 1)
         self._paused_until, self._pauses = 0.0, 0
-        for batch in self._window.values():
-            batch.due_at = self._again_at = now
 
-    def _acknowledged(self, answer: frames.Acknowledged) -> None:
-        batch = self._window.pop(answer.sequence, None)
+    def _acknowledged(self, answer: frames.Acknowledged, now: float) -> None:
+        batch = self._window.batches.get(answer.sequence)
         if batch is None:
             return
+        self._window.remove(answer.sequence)
         self._pauses = 0
         if answer.count:
             end = answer.first + answer.count
@@ -285,102 +306,83 @@ class Outbox:
         self.counters.refused += len(refused)
         self._end_linger()
         if refused:
-            events = _events_of(batch)
+            events = events_of(batch)
             self.reports.extend(Refusal(events[i], one.code, one.reason) for i, one in sorted(refused.items()))
         self._settle(batch)
+        self._forget(answer.sequence, now)
 
     def _not_taken(self, answer: frames.NotTaken, now: float) -> None:
-        batch = self._window.get(answer.sequence)
+        batch = self._window.batches.get(answer.sequence)
         if batch is None:
             return
         if answer.retryable:
             if now >= self._paused_until:
                 self._pauses += 1
             pause_s = min(self.limits.retry_s_min * 2 ** min(max(self._pauses, 1) - 1, 16), self.limits.retry_s_max)
-            batch.due_at = now + pause_s * (0.5 + 0.5 * self.jitter())
+            self._window.put_off(batch, now + pause_s * (0.5 + 0.5 * self.jitter()))
             self._paused_until = max(self._paused_until, batch.due_at)
-            self._again_at = min(self._again_at, batch.due_at)
             return
-        del self._window[answer.sequence]
-        if answer.code == "batch_too_large" and batch.count > 1 and batch.sent_count == 1:
-            batch.sent_count, batch.due_at = 0, NEVER
-            self._queued.appendleft(batch)
-            self._halve_first()
+        is_new = self._window.is_new(answer.sequence)
+        self._window.remove(answer.sequence)
+        if answer.code == "batch_too_large" and batch.count > 1 and is_new:
+            self.backlog.cut(batch, answer.sequence, halves(batch))
             return
         self._end_linger()
         self._refuse(batch, answer.code, answer.message)
+        self._forget(answer.sequence, now)
+
+    def _forget(self, sequence: int, now: float) -> None:
+        self.backlog.settled(sequence, now, in_flight=len(self._window), window_max=self._window.width_max)
 
     def _end_linger(self) -> None:
         """Nothing is in flight that the open batch could wait for."""
         if not self._window and self._open:
             self._open_until = 0.0
 
-    def _due_again(self, now: float) -> tuple[int, Batch] | None:
-        if now < self._again_at:
-            return None
-        for sequence, batch in self._window.items():
-            if batch.due_at <= now:
-                self.counters.retries += 1
+    def _new(self, now: float) -> tuple[int, Batch] | None:
+        backlog = self.backlog
+        while self._window_is_open():
+            if not backlog.is_waiting:
+                if now < self._open_due_at():
+                    return None
+                self.seal()
+            batch = backlog.first(now)
+            if batch is None:
+                return None
+            size = len(batch.data)
+            is_over = batch.count > self._batch_events_max or size > self._batch_bytes_max
+            if is_over and batch.count > 1 and backlog.first_sequence > self._window.known:
+                backlog.cut(batch, None, halves(batch))
+            elif size > self._server_bytes_max:
+                # The server would not only refuse it: it may end the connection, again at each retry.
+                most = f"the server takes {self._server_bytes_max:,} bytes"
+                backlog.drop_first(now)
+                self._refuse(batch, "batch_too_large", f"the event has {size:,} bytes; {most}")
+            else:
+                sequence = backlog.take()
+                self._window.add(sequence, batch)
                 return sequence, batch
-        self._again_at = min((batch.due_at for batch in self._window.values()), default=NEVER)
         return None
 
-    def _new(self, now: float) -> tuple[int, Batch] | None:
-        if not self._window_is_open():
-            return None
-        if not self._queued:
-            if now < self._open_until:
-                return None
-            self.seal()
-        while self._too_large(self._queued[0]):
-            self._halve_first()
-        batch = self._queued.popleft()
-        if len(batch.data) > self._server_bytes_max:
-            # The server would not only refuse it: it may end the connection, again at each retry.
-            most = f"the server takes {self._server_bytes_max:,} bytes"
-            self._refuse(batch, "batch_too_large", f"the event has {len(batch.data):,} bytes; {most}")
-            return self._new(now) if self._queued or self._open else None
-        sequence, self._next_sequence = self._next_sequence, self._next_sequence + 1
-        self._window[sequence] = batch
-        return sequence, batch
+    def _open_due_at(self) -> float:
+        """When the open batch is to be sent; with a spool that cannot be written, nothing new is."""
+        return self._open_until if self.backlog.fault is None else NEVER
 
     def _window_is_open(self) -> bool:
-        return not self._window or self._next_sequence - next(iter(self._window)) < self._window_max
-
-    def _too_large(self, batch: Batch) -> bool:
-        over = batch.count > self._batch_events_max or len(batch.data) > self._batch_bytes_max
-        return over and batch.count > 1
-
-    def _halve_first(self) -> None:
-        batch = self._queued.popleft()
-        events = _events_of(batch)
-        middle = len(events) // 2
-        for half in (events[middle:], events[:middle]):
-            self._queued.appendleft(Batch(b"".join(half), len(half), batch.epoch))
-        self._unsettled[batch.epoch] += 1
+        if self._window.size >= self.limits.queue_bytes_max:
+            return False
+        backlog = self.backlog
+        sequence = backlog.first_sequence
+        return sequence - min(self._window.first, backlog.oldest_kept, sequence) < self._window.width_max
 
     def _refuse(self, batch: Batch, code: str, reason: str) -> None:
         self.counters.refused += batch.count
         self._report_all(batch, code, reason)
 
     def _report_all(self, batch: Batch, code: str, reason: str) -> None:
-        self.reports.extend(Refusal(event, code, reason) for event in _events_of(batch))
+        self.reports.extend(Refusal(event, code, reason) for event in events_of(batch))
         self._settle(batch)
 
     def _settle(self, batch: Batch) -> None:
         self.pending_events -= batch.count
         self.pending_bytes -= len(batch.data)
-        self._unsettled[batch.epoch] -= 1
-        if not self._unsettled[batch.epoch]:
-            del self._unsettled[batch.epoch]
-
-
-def _events_of(batch: Batch) -> list[bytes]:
-    """The batch's events as they were added; what was no BSON document comes back as one piece and padding."""
-    try:
-        events = split(batch.data)
-    except EventRefused:
-        events = []
-    if len(events) != batch.count:
-        return [batch.data] + [b""] * (batch.count - 1)
-    return events

@@ -40,6 +40,8 @@ class Pump:
 
     def _send(self, now: float) -> None:
         self.is_blocked = False
+        if self._outbox.keep_at <= now:
+            self._outbox.keep(now)
         if self._outbox.wake_at() > now:
             return
         if not self._connection.events & POLLOUT:

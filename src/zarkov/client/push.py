@@ -14,6 +14,7 @@ from collections.abc import Iterable
 import zmq
 
 from zarkov.client.connection import Connection
+from zarkov.client.keys import Keys
 from zarkov.client.limits import Limits, OnFull
 from zarkov.client.stats import ClientStats
 from zarkov.errors import ClientClosed, QueueFull
@@ -27,15 +28,23 @@ _LINGER_PRECISION_S = 0.01
 class PushLink:
     """Thread safe.
 
-    Args:   key: sent as a frame before each event, for `zcmd proxy`; timeout_s: the longest that `send` waits when
-            ZeroMQ's queue of `limits.queue_events_max` messages is full, and `close` for that queue to leave.
+    Args:   key: sent as a frame before each event, for `zcmd proxy`; keys: for a server that asks for them;
+            timeout_s: the longest that `send` waits when ZeroMQ's queue of `limits.queue_events_max` messages is
+            full, and `close` for that queue to leave.
     """
 
     def __init__(
-        self, address: str, *, limits: Limits, on_full: OnFull, timeout_s: float, key: bytes | None = None
+        self,
+        address: str,
+        *,
+        limits: Limits,
+        on_full: OnFull,
+        timeout_s: float,
+        key: bytes | None = None,
+        keys: Keys | None = None,
     ) -> None:
         self._address, self._limits, self._on_full, self._timeout_s = address, limits, on_full, timeout_s
-        self._key = key
+        self._key, self._keys = key, keys
         self._lock = threading.Lock()
         self._closed = False
         #: After `close`: whether everything was on the network in time.
@@ -67,6 +76,15 @@ class PushLink:
     def flush(self, timeout_s: float | None) -> None:
         """Nothing is acknowledged here, so there is nothing to wait for."""
 
+    def sync(self, timeout_s: float | None) -> None:
+        """As `flush`."""
+
+    @property
+    def fault(self) -> str:
+        """Why there is no connection, as far as the server's answer says it; "" otherwise."""
+        with self._lock:
+            return self._fault()
+
     def wait_until_up(self, timeout_s: float) -> bool:
         """Wait for a connection to the server; False when there is none in time."""
         with self._lock:
@@ -81,12 +99,15 @@ class PushLink:
             if self._connection is None:
                 return
             linger_s = self._timeout_s if timeout_s is None else timeout_s
+            self._connection.changes()
             started_at = time.monotonic()
             self._connection.close(linger_s if self._taken else 0)
             waited_s = time.monotonic() - started_at
-            self.all_left = not self._taken or waited_s < linger_s - _LINGER_PRECISION_S
+            in_time = waited_s < linger_s - _LINGER_PRECISION_S
+            self.all_left = not self._taken or (in_time and not self._connection.gave_up)
             if not self.all_left:
-                logger.error("events may be lost address=%s waited_s=%g", self._address, linger_s)
+                why = self._connection.fault or "not all left in time"
+                logger.error("events may be lost address=%s waited_s=%g why=%s", self._address, linger_s, why)
 
     def forked(self) -> None:
         """In a forked child: leave the parent's socket alone; the first event opens another."""
@@ -98,10 +119,19 @@ class PushLink:
 
     def _connect(self) -> zmq.Socket[bytes]:
         self._connection = Connection(
-            zmq.PUSH, self._address, send_queue_max=self._limits.queue_events_max, immediate=False
+            zmq.PUSH, self._address, send_queue_max=self._limits.queue_events_max, immediate=False, keys=self._keys
         )
         self._connection.socket.setsockopt(zmq.SNDTIMEO, int(self._timeout_s * 1000))
         return self._connection.socket
+
+    def _fault(self) -> str:
+        """With the lock held: what the server answered, if it refused the connection; where that was given up, it is
+        tried again.
+        """
+        if self._connection is None or self._closed:
+            return ""
+        self._connection.changes()
+        return self._connection.fault
 
     def _transmit(self, event: bytes) -> None:
         if self._closed:
@@ -115,10 +145,11 @@ class PushLink:
             else:
                 self._socket.send(event, flags)
         except zmq.Again:
+            fault = self._fault()
             if self._on_full != "drop":
+                waiting = f"{self._limits.queue_events_max:,} events wait for {self._address}, which takes none"
                 raise QueueFull(
-                    f"{self._limits.queue_events_max:,} events wait for {self._address}, which takes none",
-                    hint="Start the server, or send slower.",
+                    f"{waiting}: {fault}" if fault else waiting, hint="Start the server, or send slower."
                 ) from None
             self._dropped += 1
             return

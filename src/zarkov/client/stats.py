@@ -9,11 +9,13 @@ from dataclasses import dataclass
 class ClientStats:
     """Counts of events, but for the last three, since the client was made (in a forked child: since the fork).
 
-    taken = acknowledged + refused + abandoned + pending on the acknowledging channel. Over PUSH nothing is known of
+    taken + restored = acknowledged + refused + abandoned + pending on the acknowledging channel; `restored` were in
+    the spool when it was opened. Over PUSH nothing is known of
     the events behind `taken`: they were handed to ZeroMQ.
     """
 
     taken: int = 0
+    restored: int = 0
     dropped: int = 0
     pending: int = 0
     pending_bytes: int = 0

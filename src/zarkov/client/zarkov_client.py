@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Protocol, Self, get_args
 
 from zarkov.client import lifecycle
 from zarkov.client.channel import AckLink
+from zarkov.client.failover import addresses_of
 from zarkov.client.frames import PRODUCER_BYTES_MAX
+from zarkov.client.keys import Keys
 from zarkov.client.limits import Limits, OnFull
 from zarkov.client.push import PushLink
 from zarkov.client.reporter import OnError, Reporter
@@ -29,6 +32,7 @@ class Link(Protocol):
     def send(self, event: bytes) -> None: ...
     def send_many(self, events: Iterable[bytes]) -> None: ...
     def flush(self, timeout_s: float | None) -> None: ...
+    def sync(self, timeout_s: float | None) -> None: ...
     def close(self, timeout_s: float | None) -> None: ...
     def forked(self) -> None: ...
 
@@ -40,24 +44,38 @@ class ZarkovClient:
         with ZarkovClient("tcp://localhost:6546", ack=True) as client:                   # acknowledged
             client.event("signup", {"user": "ada"}, {"plan": "free"})
 
+        ZarkovClient("tcp://a:6546,tcp://b:6546", ack=True, spool="/var/spool/signup")   # whatever is away
+
     Args:
-        addr: the server's `bson_bind_address` (6543), or with `ack` its `ack_bind_address` (6546).
+        addr: the server's `bson_bind_address` (6543), or with `ack` its `ack_bind_address` (6546). With `ack` also
+            several servers, as a list or with commas between them: the first is used, and the next one, round the
+            list, when the one in use does not answer for `failover_s`. Events then get their `_id` here: a batch
+            that was in flight is sent again to the next server, and a store keyed by `_id` has each event once.
         ack: keep every event until the server has synced it, and send it again as needed; stored once.
         producer: with `ack`, 1 to 64 bytes that name this sender over restarts, for one client at a time;
-            None: random. A forked child appends a suffix of its own.
+            None: random. A forked child appends a suffix of its own, as does a client of several servers, or with
+            a spool, which keeps it.
         batch_events_max, batch_bytes_max, linger_s: with `ack`, a batch is sent when one is reached, and at once
             when no other is in flight.
         queue_events_max, queue_bytes_max: what may wait in this process (bytes: only with `ack`).
         on_full: what `event` does then: "block" for up to `timeout_s` (then QueueFull), "drop" and count, or "raise".
         on_error: called with a Refusal for each event that is not stored, and with a ZarkovError for an answer that
             cannot be read, from whichever thread read the answer. None: one warning in the log for each answer.
-        timeout_s: the longest wait of a blocked `event`, of `flush` and of `close`.
-    Raises: ConfigError.
+        timeout_s: the longest wait of a blocked `event`, of `flush`, of `sync` and of `close`.
+        spool: with `ack`, a file of this client alone, made if it is not there. Every event is in it, synced, at
+            most `linger_s` after it was taken and before it is sent, and leaves it once it is acknowledged or
+            refused; what is there when a client opens it is sent first. A forked child has none. Then
+            `queue_bytes_max` bounds what is in flight, and `queue_events_max` nothing.
+        spool_bytes_max: bytes of events the spool may hold; `on_full` says what `event` does then.
+        failover_s: how long a server may owe an answer before it is the next one's turn; with a spool also how long
+            `close` waits for a server that is not there.
+        keys: for a server with keys (`Keys.load`): proves who this client is and encrypts what it sends.
+    Raises: ConfigError; SpoolFailed: the spool is another client's, damaged, or cannot be written.
     """
 
     def __init__(
         self,
-        addr: str,
+        addr: str | Sequence[str],
         *,
         ack: bool = False,
         producer: bytes | None = None,
@@ -69,8 +87,20 @@ class ZarkovClient:
         on_full: OnFull = "block",
         on_error: OnError | None = None,
         timeout_s: float = 30.0,
+        keys: Keys | None = None,
+        spool: str | os.PathLike[str] | None = None,
+        spool_bytes_max: int = 1024 * 1024 * 1024,
+        failover_s: float = 5.0,
     ) -> None:
-        limits = Limits(batch_events_max, batch_bytes_max, linger_s, queue_events_max, queue_bytes_max)
+        limits = Limits(
+            batch_events_max,
+            batch_bytes_max,
+            linger_s,
+            queue_events_max,
+            queue_bytes_max,
+            spool_bytes_max=spool_bytes_max,
+            failover_s=failover_s,
+        )
         if on_full not in get_args(OnFull):
             raise ConfigError(f"on_full={on_full!r} is unknown", hint="Use 'block', 'drop' or 'raise'.")
         if producer is not None and not 1 <= len(producer) <= PRODUCER_BYTES_MAX:
@@ -79,10 +109,22 @@ class ZarkovClient:
         if ack:
             reporter = Reporter(on_error)
             self._link = AckLink(
-                addr, producer=producer, limits=limits, on_full=on_full, timeout_s=timeout_s, reporter=reporter
+                addr,
+                producer=producer,
+                limits=limits,
+                on_full=on_full,
+                timeout_s=timeout_s,
+                reporter=reporter,
+                keys=keys,
+                spool=spool,
             )
         else:
-            self._link = PushLink(addr, limits=limits, on_full=on_full, timeout_s=timeout_s)
+            if spool is not None or len(addresses := addresses_of(addr)) > 1:
+                raise ConfigError(
+                    "a spool and several addresses need the acknowledging channel",
+                    hint="Pass ack=True, and each server's `ack_bind_address` (6546).",
+                )
+            self._link = PushLink(addresses[0], limits=limits, on_full=on_full, timeout_s=timeout_s, keys=keys)
         lifecycle.watch(self, self._link)
 
     def event(self, type: str, context: dict[str, Any] | None = None, extra: Any = None) -> None:
@@ -90,7 +132,7 @@ class ZarkovClient:
 
         Args:   type: what happened; context: who and where; extra: anything BSON holds.
         Raises: EventRefused: BSON cannot hold it, or it is too large; QueueFull; ClientClosed.
-        Durability: with `ack`, once `flush` or `close` returned; else unknown.
+        Durability: with `ack`, once `flush` or `close` returned, with a spool once `sync` did; else unknown.
         """
         self._send({"timestamp": datetime.now(UTC), "type": type, "context": context or {}, "extra": extra})
 
@@ -119,8 +161,18 @@ class ZarkovClient:
         """
         self._link.flush(timeout)
 
+    def sync(self, timeout: float | None = None) -> None:
+        """Wait until every event sent so far survives a crash of this program: in the spool, or acknowledged.
+
+        Without a spool it is `flush`.
+        Raises: SpoolFailed: the spool cannot be written; the events wait in memory. Without one, as `flush`.
+        """
+        self._link.sync(timeout)
+
     def close(self, timeout: float | None = None) -> None:
         """Flush and end; what is still not acknowledged is reported to `on_error` and given up.
+
+        With a spool nothing is given up: it stays there for the next client that opens it, and the log says so.
 
         Over PUSH it waits, as long, for the queue to be on the network. Closing twice does nothing.
         Raises: NotAcknowledged, as `flush`.

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
+from zarkov.client.keys import Keys
 from zarkov.client.limits import Limits
 from zarkov.client.push import PushLink
 from zarkov.codec import encode, from_json
@@ -25,6 +26,7 @@ LINE_BYTES_MAX = 4 * EVENT_BYTES_MAX
 CONNECT_S_MAX = 10.0
 SEND_S_MAX = 60.0
 _BLANK = b" \t\r\n"
+_HINT_KEYS = "Give --client-key FILE, whose public key the server lets in, and --server-key, the server's public key."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         link = PushLink(
-            options.uri, limits=Limits(), on_full="block", timeout_s=SEND_S_MAX, key=shared_key(options.key)
+            options.uri,
+            limits=Limits(),
+            on_full="block",
+            timeout_s=SEND_S_MAX,
+            key=shared_key(options.key),
+            keys=curve_keys(options.client_key, options.server_key),
         )
     except ConfigError as error:
         print(f"zsend.py: {error}. {error.hint}", file=sys.stderr)
@@ -40,10 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         refused_count = send_lines(sys.stdin.buffer, link.send, sys.stderr)
         if link.stats.taken and not link.wait_until_up(CONNECT_S_MAX):
-            raise ServerUnreachable(f"no server answers at {options.uri}; not all events were sent")
+            why = f"{options.uri}: {link.fault}" if link.fault else f"no server answers at {options.uri}"
+            raise ServerUnreachable(
+                f"{why}; not all events were sent",
+                hint=_HINT_KEYS if link.fault else None,
+            )
         link.close(SEND_S_MAX)
         if not link.all_left:
-            raise ServerUnreachable(f"{options.uri} took not all events within {SEND_S_MAX:g} s")
+            raise ServerUnreachable(f"{options.uri} took not all events, or not within {SEND_S_MAX:g} s")
     except ZarkovError as error:
         print(f"zsend.py: {error}. {error.hint}", file=sys.stderr)
         return 1
@@ -65,6 +76,18 @@ def shared_key(argument: str | None) -> bytes | None:
         raise ConfigError(
             f"cannot read the key file {argument[1:]}: {error.strerror}", hint="Name a readable file behind the @."
         ) from error
+
+
+def curve_keys(client_key: str | None, server_key: str | None) -> Keys | None:
+    """The keys that the options name; None without them.
+
+    Raises: KeyInvalid: a key is none, or its file cannot be used; ConfigError: one of the options is missing.
+    """
+    if client_key is None and server_key is None:
+        return None
+    if client_key is None or server_key is None:
+        raise ConfigError("--client-key and --server-key go together", hint=_HINT_KEYS)
+    return Keys.load(client_key, server_key)
 
 
 def send_lines(lines: BinaryIO, send: Callable[[bytes], None], errors: TextIO) -> int:
@@ -117,6 +140,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("uri", help="the server's bson_bind_address, such as tcp://localhost:6543")
     parser.add_argument("key", nargs="?", help="a shared key for `zcmd proxy`, or @ and the file that holds it")
+    parser.add_argument("--client-key", metavar="FILE", help="your secret key file, for a server that asks for keys")
+    parser.add_argument("--server-key", metavar="KEY", help="that server's public key, or the file that holds it")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""The settings of map-reduce, the gateways and the other databases: nested in the settings file."""
+"""The settings of map-reduce, keys, the gateways and the other databases: nested in the settings file."""
 
 from __future__ import annotations
 
@@ -58,6 +58,76 @@ class ZmrSettings:
         None, "Events one job reads, at most; null reads them all", unit="events", minimum=1
     )
     compress: int = setting(0, "zstd level of intermediate data; 0 stores it as it is", minimum=0, maximum=19)
+    task_attempts_max: int = setting(
+        3, "A task that failed so often fails its job", unit="attempts", minimum=1, maximum=100
+    )
+    task_memory_bytes: int = setting(
+        256 * MIB,
+        "What the groups of one task may take before they are combined and spilled",
+        unit="bytes",
+        minimum=1 * MIB,
+    )
+    task_memory_bytes_max: int = setting(
+        2 * GIB,
+        "Memory one worker process may ask for; a function that wants more fails",
+        unit="bytes",
+        minimum=256 * MIB,
+    )
+    memory_bytes_max: int = setting(
+        256 * MIB, "Intermediate data the router holds in memory; more goes to `job_root`", unit="bytes", minimum=0
+    )
+    printed_chars_max: int = setting(
+        65_536, "Characters of a task's standard output that are kept", unit="characters", minimum=0
+    )
+    worker_silence_s: float = setting(
+        15, "A worker not heard of for this long has died, for the router", unit="s", minimum=0.5, maximum=3_600
+    )
+    job_timeout_s: float = setting(
+        86_400, "A job not done by then has failed", unit="s", minimum=1, maximum=365 * 86_400
+    )
+    jobs_queued_max: int = setting(
+        1_000, "Jobs under way or waiting; more are refused", unit="jobs", minimum=1, maximum=100_000
+    )
+    jobs_running_max: int = setting(8, "Jobs that run at the same time; others wait", unit="jobs", minimum=1)
+    jobs_max: int = setting(1_000, "Jobs that have ended and are remembered", unit="jobs", minimum=1)
+    job_attempts_max: int = setting(
+        3, "A job is run so often, when the router is killed while it runs", unit="attempts", minimum=1
+    )
+    request_bytes_max: int = setting(
+        32 * MIB, "Bytes of one request to the router", unit="bytes", minimum=64 * 1024, maximum=1 * GIB
+    )
+    inline_bytes_max: int = setting(
+        16 * MIB, "Bytes of results that are returned and not stored", unit="bytes", minimum=1024, maximum=1 * GIB
+    )
+    executor: str = setting(
+        "zmr",
+        "Where jobs run that do not say: in the calling process, on the router's workers, on Dask",
+        choices=("inline", "zmr", "dask"),
+    )
+    dask_address: str | None = setting(None, "Scheduler of a Dask cluster, as tcp://host:8786 or tls://host:8786")
+    dask_tls_ca_file: Path | None = setting(None, "Certificates that the cluster's are signed with (PEM)")
+    dask_tls_cert_file: Path | None = setting(None, "Certificate that this side shows the cluster (PEM)")
+    dask_tls_key_file: Path | None = setting(None, "Secret key of that certificate (PEM)")
+    dask_timeout_s: float = setting(
+        30, "The cluster and its first worker have to answer within this", unit="s", minimum=0.1, maximum=3600
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CurveSettings:
+    """Keys on every socket (`curve:`); without `server_key_file` sockets are plain."""
+
+    server_key_file: Path | None = setting(
+        None, "Secret key file of the server; with it every socket asks for keys; `zcmd keygen` makes one"
+    )
+    server_public_key: str | None = setting(
+        None, "The server's public key as its clients know it: 40 characters, or a file that holds it"
+    )
+    client_key_file: Path | None = setting(None, "Secret key file of clients of these settings, zcmd's own included")
+    allow: Path | None = setting(
+        None,
+        "Public keys that are let in: a folder of key files, or one file with a key a line; read again on change",
+    )
 
 
 @dataclass(frozen=True, slots=True)

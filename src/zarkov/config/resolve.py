@@ -70,7 +70,6 @@ def resolve(layers: Sequence[Layer]) -> Resolved:
                 origins[row.key] = layer.name
     settings = _build(values)
     _check_together(settings, origins)
-    _warn_of_idle_keys(settings, origins, warnings)
     every = {key: origins.get(key, DEFAULT) for key in table()}
     return Resolved(settings, every, tuple(warnings))
 
@@ -176,16 +175,10 @@ def _check_together(settings: Settings, origins: Mapping[str, str]) -> None:
                 hint="Give each its own port.",
             )
         taken[address] = field.name
-
-
-def _warn_of_idle_keys(settings: Settings, origins: Mapping[str, str], warnings: list[str]) -> None:
-    if settings.num_event_servers > 1:
-        warnings.append(
-            f"num_event_servers in {origins['num_event_servers']} is {settings.num_event_servers}: "
-            "one event server takes the whole load today"
-        )
-    if settings.mongo_uri:
-        warnings.append(
-            f"mongo_uri in {origins['mongo_uri']} is not used yet: events are kept in the journal "
-            "and found through the embedded store"
-        )
+    names = [each.name for each in settings.extra_dbs]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(
+                f"extra_dbs ({origins.get('extra_dbs', DEFAULT)}) has the name {name!r} twice",
+                hint="Give each of them a name of its own.",
+            )

@@ -68,9 +68,11 @@ def sections() -> frozenset[str]:
 
 
 def fields_of(component: type[object]) -> Iterator[Row]:
-    """The fields of one component as rows, keys without a section."""
+    """The fields of one component that are settings, as rows, keys without a section."""
     hints = get_type_hints(component)
     for field in dataclasses.fields(component):  # type: ignore[arg-type]  # every caller passes a dataclass
+        if "setting" not in field.metadata:
+            continue
         default = field.default
         if default is dataclasses.MISSING and field.default_factory is not dataclasses.MISSING:
             default = field.default_factory()

@@ -27,7 +27,7 @@ from zarkov.ingest.handoff import Handoff
 from zarkov.ingest.intake import Intake, Taken
 from zarkov.ingest.readiness import WAIT_S_MAX, Readiness
 from zarkov.ingest.receiver import Stored, rejections_of
-from zarkov.ingest.window import Windows
+from zarkov.ingest.window import Route, Windows
 from zarkov.metrics import Metrics
 from zarkov.position import OffsetRange
 
@@ -99,16 +99,18 @@ class Acknowledger:
     def take_once(self) -> bool:
         """Deal with the requests that are there; False when there is none."""
         requests = self._drain()
-        for identity, *frames in requests:
-            self._deal_with(identity, frames, is_alone=len(requests) == 1)
+        for request in requests:
+            route, frames = protocol.routed(request)
+            self._deal_with(route, frames, is_alone=len(requests) == 1)
         return bool(requests)
 
     def refuse_rest(self) -> None:
         """Answer the requests that are there with NACK shutting_down."""
         while requests := self._drain():
-            for identity, *frames in requests:
+            for request in requests:
+                route, frames = protocol.routed(request)
                 error = ShuttingDown("the event server is stopping")
-                self._nack(identity, protocol.sequence_frame(frames), error)
+                self._nack(route, protocol.sequence_frame(frames), error)
 
     def _drain(self) -> list[Frames]:
         requests: list[Frames] = []
@@ -122,18 +124,18 @@ class Acknowledger:
             pass
         return requests
 
-    def _deal_with(self, identity: bytes, frames: Frames, is_alone: bool) -> None:
+    def _deal_with(self, route: Route, frames: Frames, is_alone: bool) -> None:
         try:
             request = protocol.parse(frames)
             if isinstance(request, protocol.Batch):
                 self._batches.add()
-                self._take(identity, request, is_alone)
+                self._take(route, request, is_alone)
             elif isinstance(request, protocol.Hello):
-                self._send(identity, self._welcome(request))
+                self._send(route, self._welcome(request))
             else:
-                self._send(identity, protocol.pong(request.data))
+                self._send(route, protocol.pong(request.data))
         except ZarkovError as error:
-            self._nack(identity, protocol.sequence_frame(frames), error)
+            self._nack(route, protocol.sequence_frame(frames), error)
 
     def _welcome(self, hello: protocol.Hello) -> Frames:
         settings = self._settings
@@ -146,16 +148,16 @@ class Acknowledger:
             event_bytes_max=settings.event_bytes_max,
         )
 
-    def _take(self, identity: bytes, batch: protocol.Batch, is_alone: bool) -> None:
+    def _take(self, route: Route, batch: protocol.Batch, is_alone: bool) -> None:
         """Begin a batch, or answer it again. Raises: ZarkovError: nothing of it is taken."""
         size = sum(map(len, batch.payloads))
         if size > self._settings.batch_bytes_max:
             raise BatchTooLarge(f"the batch has {size:,} bytes, of at most {self._settings.batch_bytes_max:,}")
-        begun = self._windows.begin(batch.producer, batch.sequence, identity)
+        begun = self._windows.begin(batch.producer, batch.sequence, route)
         if begun != "new":
             self._repeated.add()
             if isinstance(begun, ProducerRecord):
-                self._send(identity, protocol.ack(self._journal_id, begun))
+                self._send(route, protocol.ack(self._journal_id, begun))
             return
         try:
             intake = self._intake
@@ -227,13 +229,13 @@ class Acknowledger:
         if entry.summary is not None:
             self._stored(entry.data, entry.summary)
 
-    def _nack(self, identity: bytes, sequence: bytes, error: ZarkovError) -> None:
+    def _nack(self, route: Route, sequence: bytes, error: ZarkovError) -> None:
         self._nacked.add()
-        self._send(identity, protocol.nack(sequence, error))
+        self._send(route, protocol.nack(sequence, error))
 
-    def _send(self, identity: bytes, frames: Sequence[bytes]) -> None:
+    def _send(self, route: Route, frames: Sequence[bytes]) -> None:
         try:
-            self._socket.send_multipart([identity, *frames], _NOBLOCK)
+            self._socket.send_multipart([*route, *frames], _NOBLOCK)
         except zmq.ZMQError:  # EAGAIN: its queue is full; EHOSTUNREACH: it is gone.
             self._dropped.add()
         self._readiness.poke()

@@ -40,6 +40,8 @@ PRODUCER_BYTES_MAX = 64
 SEQUENCE_BYTES = 8
 #: Frames of one request; a batch has at most this many payloads less four.
 FRAMES_MAX = 1_024
+#: Frames before those of a request, at most: the identity, and what a balancer adds.
+ROUTE_FRAMES_MAX = 3
 #: Refused events of a batch whose reason stands in the answer beside the code.
 REASONS_MAX = 100
 REASON_CHARS_MAX = 200
@@ -73,8 +75,19 @@ class Ping:
 Request = Hello | Batch | Ping
 
 
+def routed(message: list[bytes]) -> tuple[tuple[bytes, ...], list[bytes]]:
+    """What a ROUTER socket received, as the route back to the client and the request's frames.
+
+    The route is the client's identity; behind a balancer also what that put in front of the request (see `balancer`).
+    """
+    if len(message) > 1 and message[1] != MAGIC and MAGIC in message[2 : ROUTE_FRAMES_MAX + 1]:
+        end = message.index(MAGIC, 2)
+        return tuple(message[:end]), message[end:]
+    return (message[0],), message[1:]
+
+
 def parse(frames: Sequence[bytes]) -> Request:
-    """The request that a message's frames (without the identity) make.
+    """The request that a message's frames (without the route) make.
 
     Raises: BadFrame: they make none.
     """

@@ -34,6 +34,8 @@ from zarkov.errors import ProtocolError, ServerBusy, ZarkovError
 from zarkov.ingest import sockets
 from zarkov.ingest.acknowledger import Acknowledger
 from zarkov.ingest.control import Arguments, Command, ControlServer
+from zarkov.ingest.doorkeeper import Doorkeeper
+from zarkov.ingest.feeders import Feeders
 from zarkov.ingest.handoff import Handoff
 from zarkov.ingest.intake import Intake
 from zarkov.ingest.newid import NewIds
@@ -42,6 +44,8 @@ from zarkov.ingest.publisher import Publisher
 from zarkov.ingest.receiver import Receiver, Source
 from zarkov.ingest.recent import RecentIds
 from zarkov.ingest.window import Windows
+from zarkov.ingest.zap import ZapHandler, ports_of
+from zarkov.keyfiles import ServerKeys
 from zarkov.metrics import Metrics
 from zarkov.position import OffsetRange
 
@@ -50,6 +54,7 @@ logger = logging.getLogger(__name__)
 DRAIN_S = 5.0
 #: Time the journal has to answer for everything that was handed to it, when the server stops.
 SETTLE_S = 60.0
+_FEEDERS_LOOK_S = 0.01
 
 
 class EventServer:
@@ -57,7 +62,8 @@ class EventServer:
 
     Args:   log: the journal's committer, started; producers: the answers it has kept; clock: seconds since 1970;
             control_path: where to listen for commands, if anywhere; commands: those besides `ping`, `stats`,
-            `publish` and `take`.
+            `publish` and `take`; is_fed: a balancer brings the events (see `outlast_feeders`);
+            keys: with them every socket lets in only peers whose key is on the list.
     """
 
     def __init__(
@@ -72,6 +78,8 @@ class EventServer:
         control_path: Path | None = None,
         commands: Mapping[str, Command] | None = None,
         clock: Callable[[], float] = time.time,
+        is_fed: bool = False,
+        keys: ServerKeys | None = None,
     ) -> None:
         self.failed: ZarkovError | None = None
         #: Name of a socket's setting -> the address it is bound to, with the port it was given.
@@ -84,18 +92,29 @@ class EventServer:
         self._clock = clock
         self._control = None if control_path is None else ControlServer(control_path, self._all(commands or {}))
         self._ended = Event()
+        self._is_fed = is_fed
+        self._keys = keys
+        self._doorkeeper: Doorkeeper | None = None
+        self._feeders: list[Feeders] = []
         self._greenlets: list[gevent.Greenlet] = []
         self._context: sockets.Context | None = None
 
     def start(self) -> None:
-        """Bind and begin to take events in. Raises: ZarkovError, OSError: an address cannot be bound."""
-        settings = self._settings
+        """Bind and begin to take events in.
+
+        Raises: KeyInvalid: the keys cannot be used; ZarkovError, OSError: an address cannot be bound.
+        """
+        settings, keys = self._settings, self._keys
         self._context = zmq.Context()
         try:
-            pull_bson = sockets.bind_pull(self._context, settings.bson_bind_address, settings)
-            pull_json = sockets.bind_pull(self._context, settings.json_bind_address, settings)
-            publish = sockets.bind_publish(self._context, settings.publish_bind_address, settings)
-            router = sockets.bind_router(self._context, settings.ack_bind_address, settings)
+            if keys is not None:  # Before any socket: without a handler libzmq has nobody to ask.
+                handler = ZapHandler(self._context, keys, self._metrics, lambda: ports_of(self.endpoints.values()))
+                self._doorkeeper = Doorkeeper(handler)
+            watch = (lambda socket: self._feeders.append(Feeders(socket))) if self._is_fed else None
+            pull_bson = sockets.bind_pull(self._context, settings.bson_bind_address, settings, keys=keys, watch=watch)
+            pull_json = sockets.bind_pull(self._context, settings.json_bind_address, settings, keys=keys, watch=watch)
+            publish = sockets.bind_publish(self._context, settings.publish_bind_address, settings, keys=keys)
+            router = sockets.bind_router(self._context, settings.ack_bind_address, settings, keys=keys)
             if self._control is not None:
                 self._control.start()
         except BaseException:
@@ -159,19 +178,32 @@ class EventServer:
             "ingest_parked_batches", "batches that wait for space in the journal", lambda: handoff.parked_entries
         )
         metrics.gauge("subscribed_topics", "topics somebody listens to", lambda: publisher.topic_count)
-        for body in (
-            self._publisher.watch,
-            self._publisher.publish,
-            self._acknowledger.run,
-            *(receiver.run for receiver in self._receivers),
-        ):
-            greenlet = gevent.spawn(body)
+        self._spawn(self._publisher.watch, self._publisher.publish)
+        if self._doorkeeper is not None:
+            self._spawn(self._doorkeeper.run)
+        self._taking = self._spawn(self._acknowledger.run, *(receiver.run for receiver in self._receivers))
+
+    def _spawn(self, *bodies: Callable[[], None]) -> list[gevent.Greenlet]:
+        greenlets = [gevent.spawn(body) for body in bodies]
+        for greenlet in greenlets:
             greenlet.link_exception(self._died)
-            self._greenlets.append(greenlet)
+        self._greenlets += greenlets
+        return greenlets
 
     def join(self, timeout_s: float | None = None) -> bool:
         """Wait until the server has stopped or failed; False when it still runs after the time."""
         return bool(self._ended.wait(timeout_s))
+
+    def outlast_feeders(self, timeout_s: float) -> bool:
+        """Serve until nobody is connected to the PULL sockets any more; False when somebody still is after the time.
+
+        A balancer that is told to stop together with its servers still has events for them.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        while any(feeders.count > 0 for feeders in self._feeders):
+            if time.monotonic() >= deadline_s or self._ended.wait(_FEEDERS_LOOK_S):
+                return False
+        return True
 
     def stop(self, *, drain_s: float = DRAIN_S, settle_s: float = SETTLE_S) -> bool:
         """Take in what has arrived, have it synced, answer, and close everything.
@@ -184,7 +216,7 @@ class EventServer:
         self._acknowledger.stop()
         for receiver in self._receivers:
             receiver.stop()
-        gevent.joinall(self._greenlets[2:], timeout=drain_s)
+        gevent.joinall(self._taking, timeout=drain_s)
         if self.failed is None:
             self._drain(time.monotonic() + drain_s)
         is_settled = self._handoff.wait_until_empty(settle_s)
@@ -194,10 +226,14 @@ class EventServer:
         if self._control is not None:
             self._control.stop()
         self._handoff.close()
+        for feeders in self._feeders:
+            feeders.close()
         for receiver in self._receivers:
             receiver.close()
         self._acknowledger.close()
         self._publisher.close()
+        if self._doorkeeper is not None:
+            self._doorkeeper.close()
         self._context.term()
         self._context = None
         self._ended.set()

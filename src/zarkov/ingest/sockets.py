@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import zmq
 
 from zarkov.config import IngestSettings
+from zarkov.ingest.zap import secure
+from zarkov.keyfiles import ServerKeys
 
 Socket = zmq.Socket[bytes]
 Context = zmq.Context[Socket]
@@ -18,15 +22,29 @@ LINGER_MS = 1_000
 _BACKLOG = 1_024
 
 
-def bind_pull(context: Context, address: str, settings: IngestSettings) -> Socket:
-    """A socket that events come in on, unanswered. Raises: zmq.ZMQError: the address cannot be bound."""
+def bind_pull(
+    context: Context,
+    address: str,
+    settings: IngestSettings,
+    *,
+    keys: ServerKeys | None = None,
+    watch: Callable[[Socket], object] | None = None,
+) -> Socket:
+    """A socket that events come in on, unanswered; `watch` is shown it before it is bound.
+
+    Raises: zmq.ZMQError: the address cannot be bound.
+    """
     socket = context.socket(zmq.PULL)
+    if watch is not None:
+        watch(socket)
     socket.set(zmq.RCVHWM, settings.receive_hwm)
     socket.set(zmq.MAXMSGSIZE, settings.message_bytes_max)
-    return _bind(socket, address, settings)
+    return _bind(socket, address, settings, keys)
 
 
-def bind_router(context: Context, address: str, settings: IngestSettings) -> Socket:
+def bind_router(
+    context: Context, address: str, settings: IngestSettings, *, keys: ServerKeys | None = None
+) -> Socket:
     """The acknowledging channel's socket. Raises: zmq.ZMQError: the address cannot be bound."""
     socket = context.socket(zmq.ROUTER)
     # A producer has at most a window of batches on their way; what it sends beyond that waits on its side.
@@ -37,18 +55,22 @@ def bind_router(context: Context, address: str, settings: IngestSettings) -> Soc
     # identity gets its answers at once.
     socket.set(zmq.ROUTER_MANDATORY, 1)
     socket.set(zmq.ROUTER_HANDOVER, 1)
-    return _bind(socket, address, settings)
+    return _bind(socket, address, settings, keys)
 
 
-def bind_publish(context: Context, address: str, settings: IngestSettings) -> Socket:
+def bind_publish(
+    context: Context, address: str, settings: IngestSettings, *, keys: ServerKeys | None = None
+) -> Socket:
     """The socket that stored events go out on. Raises: zmq.ZMQError: the address cannot be bound."""
     socket = context.socket(zmq.XPUB)
     socket.set(zmq.SNDHWM, settings.publish_hwm)
     socket.set(zmq.MAXMSGSIZE, SUBSCRIPTION_BYTES_MAX)
-    return _bind(socket, address, settings)
+    return _bind(socket, address, settings, keys)
 
 
-def _bind(socket: Socket, address: str, settings: IngestSettings) -> Socket:
+def _bind(socket: Socket, address: str, settings: IngestSettings, keys: ServerKeys | None) -> Socket:
+    if keys is not None:
+        secure(socket, keys)
     socket.set(zmq.LINGER, LINGER_MS)
     socket.set(zmq.BACKLOG, _BACKLOG)
     socket.set(zmq.HANDSHAKE_IVL, max(1, int(settings.handshake_s * 1000)))

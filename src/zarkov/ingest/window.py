@@ -27,17 +27,20 @@ from zarkov.errors import SequenceTooOld, WindowExceeded
 
 NOTES_BYTES_MAX = 64 * 1024 * 1024
 
+#: Whom an answer is for: the frames before those of the protocol, kept as they came.
+Route = tuple[bytes, ...]
+
 
 @dataclass(slots=True)
 class _Producer:
     answered: dict[int, ProducerRecord] = field(default_factory=dict)
-    in_flight: dict[int, bytes] = field(default_factory=dict)
+    in_flight: dict[int, Route] = field(default_factory=dict)
     highest: int = 0
     notes_bytes: int = 0
 
 
 class Windows:
-    """The windows of all producers. Askers are the identities that answers are sent to.
+    """The windows of all producers. Askers are the routes that answers are sent on.
 
     Args:   records: what the journal has kept, in any order.
     """
@@ -67,7 +70,7 @@ class Windows:
         known = self._producers.get(producer)
         return 0 if known is None else max(known.highest, max(known.in_flight, default=0))
 
-    def begin(self, producer: bytes, sequence: int, asker: bytes) -> ProducerRecord | Literal["new", "in flight"]:
+    def begin(self, producer: bytes, sequence: int, asker: Route) -> ProducerRecord | Literal["new", "in flight"]:
         """What to do with a batch: answer it again, take it in, or wait for its answer, which now goes to `asker`.
 
         A batch that is "new" is in flight from here on: `commit` or `abandon` it.
@@ -90,14 +93,14 @@ class Windows:
         known.in_flight[sequence] = asker
         return "new"
 
-    def commit(self, record: ProducerRecord) -> bytes:
+    def commit(self, record: ProducerRecord) -> Route:
         """The batch is synced; its answer is known from now on. Returns: the asker."""
         asker = self._producers[record.producer].in_flight.pop(record.sequence)
         self._keep(record)
         self._let_go()
         return asker
 
-    def abandon(self, producer: bytes, sequence: int) -> bytes:
+    def abandon(self, producer: bytes, sequence: int) -> Route:
         """Nothing of the batch was stored; sent again it is new. Returns: the asker."""
         known = self._producers[producer]
         asker = known.in_flight.pop(sequence)

@@ -2,7 +2,8 @@
 
 Reading order: `format` (a chunk's row), `chunk` (as a reader gets it), `segment` (one file), `catalog` (the whole),
 `writer` and `opening` (appending, and recovery), `committer` (the thread), `reader` (positions, bounds, the end),
-`upkeep` with `merging`, `compaction`, `checkpoints` and `retention`, then `verify` and `repair`.
+`journals` (several as one), `upkeep` with `merging`, `compaction`, `checkpoints` and `retention`, then `verify` and
+`repair`.
 
 What lies in a journal's directory:
 
@@ -27,6 +28,7 @@ made or removed, which the next start finishes (`opening`).
 from zarkov.journal.catalog import Catalog, Generation, Quarantined, ReaderPosition
 from zarkov.journal.chunk import Chunk
 from zarkov.journal.committer import Committer
+from zarkov.journal.journals import Journals
 from zarkov.journal.reader import Journal
 from zarkov.journal.segment_reader import CorruptChunk
 from zarkov.journal.selection import Selection
@@ -40,6 +42,7 @@ __all__ = [
     "Generation",
     "Journal",
     "JournalWriter",
+    "Journals",
     "Quarantined",
     "ReaderPosition",
     "Selection",

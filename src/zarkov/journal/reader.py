@@ -93,6 +93,10 @@ class Journal:
                 return OffsetRange(first, max(0, stop - first))
         raise JournalError(f"there is no generation {name}", hint="`zcmd journal info` lists the generations.")
 
+    def ranges(self, name: str) -> list[tuple[Journal, OffsetRange]]:
+        """This journal and its offsets of a generation, as `Journals` gives them for several; empty without one."""
+        return [(self, self.range_of(name))] if name in self.generation_names() else []
+
     def chunks(
         self,
         start: int,
@@ -135,14 +139,18 @@ class Journal:
                 if at is not None and ts_from_ms <= at <= ts_to_ms and (types is None or event.get("type") in types):
                     yield offset, event
 
+    def headers(self, start: int, stop: int | None = None) -> Iterator[ChunkHeader]:
+        """The headers of the chunks that offsets in [start, stop) lie in, in order. Raises: as `chunks`."""
+        stop = self._check(start, stop)
+        return (header for part in self._parts(start, stop) for header in self._headers(*part))
+
     def count(self, start: int, stop: int | None = None) -> int:
         """How many events the offsets in [start, stop) hold; nothing is decoded. Raises: as `chunks`."""
         stop = self._check(start, stop)
         total = 0
-        for file, first, end in self._parts(start, stop):
-            for part in self._headers(file, first, end):
-                runs = present(max(first, part.first_offset), min(end, part.stop), decode_gaps(part))
-                total += sum(run.count for run in runs)
+        for part in self.headers(start, stop):
+            runs = present(max(start, part.first_offset), min(stop, part.stop), decode_gaps(part))
+            total += sum(run.count for run in runs)
         return total
 
     def find_id(self, oid: bytes) -> tuple[int, bytes] | None:

@@ -128,6 +128,17 @@ class RejectedStore:
             if dropped:
                 self._connection.execute("UPDATE totals SET dropped_count = dropped_count + ?", (dropped,))
 
+    def add_once(self, rejections: Sequence[Rejection]) -> int:
+        """Keep those of whose source none is kept yet, in one synced commit. Returns: how many were kept.
+
+        Raises: JournalFull: none was kept; JournalFailed.
+        """
+        with _translated("rejected events", self._connection):
+            kept = {source for (source,) in self._connection.execute("SELECT source FROM rejection")}
+        fresh = [one for one in rejections if one.source not in kept]
+        self.add(fresh)
+        return len(fresh)
+
     def list(self, limit: int, after: int | None = None) -> Sequence[Kept]:
         """Up to `limit` rejections with their data, oldest first; those whose id is greater than `after`."""
         return [_kept(row) for row in self._rows("WHERE id > ? ORDER BY id LIMIT ?", (after or 0, limit))]

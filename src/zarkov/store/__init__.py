@@ -16,7 +16,20 @@
     document_file,
     documents
     sqlite           the embedded store: both together
+    names,           what a collection may be called; the generations of events as one; who may not write to them
+    generations,
+    append_only
+    mongo_errors,    the driver's errors as ours; what is never sent to a server
+    mongo_guard
+    mongo_reading,   a collection in MongoDB: reading, documents, events
+    mongo_documents,
+    mongo_events
+    mongo            the store on MongoDB, by its address
+    extra            other databases, by the names of the settings
+    checksum,        for moving everything from one store to the other
+    document_transfer,
+    mongo_transfer
     ming_bind        the store as the database that Ming expects
 
-The model and the commands use `sqlite`, `parse`, `filter` and `bounds`; the rest serves these.
+The model and the commands use `sqlite`, `mongo`, `parse`, `filter`, `bounds`, `generations`; the rest serves these.
 """

@@ -1,17 +1,23 @@
 """What every store does, and what the embedded one needs from the journal.
 
-A store has named collections of documents. Its rules, the same on every backend (tests/contract holds them to it):
+A store has named collections of documents. Its rules, the same on every backend (tests/contract holds them to it);
+what only one of them keeps is marked [embedded], and the whole list of differences, with reasons, is in
+docs/mongodb.md:
 
 - A document is a dict with string keys and an `_id` that is unique in its collection; an insert without one gets an
   ObjectId. `1` and `1.0` are the same `_id`; `True` is another. An array is no `_id`.
 - What is read is what BSON keeps of what was written: naive UTC dates to the millisecond, lists for tuples.
-- Filters are MongoDB's (see `parse` for the operators); what is not known is refused, never ignored.
+- Filters are MongoDB's (see `parse` for the operators); what is not known is refused, never ignored. MongoDB knows
+  more. No backend runs code that stands in a filter.
 - A cursor is lazy: nothing is read before its first document, and memory is bounded however many there are. Without
-  a sort documents come in natural order: events by offset. Ties of a sort keep that order.
-- A write is durable when its method returns. One method is one transaction: all of it happens or nothing.
+  a sort documents come in natural order [embedded], as with the sort `$natural`: events by offset, those of several
+  journals journal by journal (it never changes; sort by `timestamp` to mix them). Ties of a sort keep it [embedded].
+- A write is durable when its method returns: synced, in MongoDB by a majority of a replica set. The write of one
+  document happens or does not; one method is one transaction [embedded].
 - `event` and `event.N` are the journal: `find` and its kin read them, everything else raises AppendOnly. A
   generation that does not exist is an empty collection, as is any other unknown name.
-- Errors are StoreError's: FilterInvalid for what was asked wrongly, AppendOnly, StoreFailed for the rest.
+- Errors are StoreError's: FilterInvalid and UpdateInvalid for what was asked wrongly, DocumentExists, AppendOnly,
+  StoreUnreachable for a server that is away (try again later), StoreFailed for the rest.
 """
 
 from __future__ import annotations
@@ -25,6 +31,18 @@ from zarkov.event import Document
 from zarkov.position import OffsetRange
 from zarkov.store.parse import Filter
 from zarkov.store.projection import Projection
+
+#: A document as BSON, and before it the key that the embedded store files it under: `keys.id_key` of its `_id`.
+Row = tuple[bytes, bytes]
+
+#: Commits of outputs that are remembered.
+COMMITS_MAX = 10_000
+#: Bytes of a commit's id.
+COMMIT_BYTES_MAX = 200
+#: After so many seconds without a sign of life an attempt that nobody can ask is taken to have ended [MongoDB].
+UNSETTLED_S = 3_600
+#: The field that documents of a merge have until it is done [MongoDB]; no document may have one of its own.
+MARK = "zarkov_commit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +98,8 @@ class EventChunk(Protocol):
         """The BSON of the part's events, concatenated."""
 
 
-class EventReader(Protocol):
-    """The journal as the store reads it; any number of threads and processes at once, while a writer runs."""
-
-    def range_of(self, name: str) -> OffsetRange:
-        """The offsets of a generation: `event`, `event.0` ... Raises: JournalError: there is none of that name."""
-
-    def generation_names(self) -> list[str]:
-        """The generations that have not been dropped: `event`, then `event.0` ..."""
+class JournalReader(Protocol):
+    """One journal as the store reads it; any number of threads and processes at once, while a writer runs."""
 
     def chunks(
         self,
@@ -108,6 +120,16 @@ class EventReader(Protocol):
 
     def find_id(self, oid: bytes) -> tuple[int, bytes] | None:
         """The offset and BSON of the event with this `_id`."""
+
+
+class EventReader(Protocol):
+    """One journal, or several as one."""
+
+    def generation_names(self) -> list[str]:
+        """The generations that have not been dropped: `event`, then `event.0` ..."""
+
+    def ranges(self, name: str) -> Sequence[tuple[JournalReader, OffsetRange]]:
+        """Each journal and its offsets of a generation, in natural order; empty when there is none of that name."""
 
 
 class Cursor(Protocol):
@@ -181,7 +203,53 @@ class Collection(Protocol):
     def rename(self, new_name: str, *, drop_target: bool = False) -> None: ...
 
 
-class Store(Protocol):
+class Outputs(Protocol):
+    """Many documents at once, as whole ones, into a collection: what map-reduce and recomputed aggregates write.
+
+    What is written is a *commit*, which has an id of the caller's choosing. With one id a collection is written
+    once, however often that is asked, by whomever, and wherever the earlier attempts were killed; one id may stand
+    for several collections, each on its own. The ids of the newest COMMITS_MAX commits are remembered. Nothing is
+    written where the documents cannot all be read: an error of the iterator is raised as it is.
+
+    One writer to a collection at a time, says the caller; who comes second waits, or gets StoreFailed.
+    """
+
+    def replace(self, name: str, documents: Iterable[Document | Row], *, commit: str) -> bool:
+        """Make these documents the whole content of a collection; its indexes stay [MongoDB].
+
+        Readers see the old content or the new, never a mixture; a cursor that is being read goes on in the old, or
+        fails with StoreFailed.
+        Args:    documents: in any order, best in that of their keys; one without an `_id` gets an ObjectId.
+        Returns: whether this call wrote it; False: it was committed before, and `documents` were not read.
+        Raises:  DocumentExists: two have the same `_id`; FilterInvalid, AppendOnly: the name cannot be written;
+                 StoreUnreachable: ask again with the same id; StoreFailed.
+        Memory:  some MB, however many there are. Durability: synced once this returns.
+        """
+
+    def merge(self, name: str, documents: Iterable[Document | Row], *, commit: str) -> bool:
+        """Write whole documents, each in place of the one with its `_id`, if there is one; otherwise as `replace`.
+
+        In one step [embedded]: elsewhere readers see some documents before others, and those of a commit under way
+        carry its id in the field MARK. Documents that others change meanwhile are not overwritten twice.
+        """
+
+    def was_committed(self, commit: str, name: str) -> bool:
+        """Whether `replace` or `merge` wrote this collection under this id, and it is not forgotten."""
+
+    def stored(self, name: str, rows: Sequence[Row]) -> Sequence[Row]:
+        """The documents that a collection has under the keys of these few thousand, in any order."""
+
+    def unsettled(self) -> Sequence[str]:
+        """The commits whose attempts ended, or show no life for UNSETTLED_S, and left something behind."""
+
+    def settle(self, commit: str) -> None:
+        """Put in order what attempts at a commit left: finish what was decided, remove the rest.
+
+        Not while one is under way: that one then fails, and nothing is written twice or in part.
+        """
+
+
+class Store(Outputs, Protocol):
     """Named collections, and what holds for them together."""
 
     def collection(self, name: str) -> Collection: ...

@@ -13,22 +13,21 @@ from typing import Any
 from bson import ObjectId
 
 from zarkov import codec
-from zarkov.errors import DocumentExists, EventRefused, FilterInvalid, StoreFailed, UpdateInvalid
-from zarkov.event import EVENT_BYTES_MAX, Document
+from zarkov.errors import DocumentExists, FilterInvalid, UpdateInvalid
+from zarkov.event import Document
 from zarkov.store.contract import DeleteResult, InsertResult, UpdateResult
 from zarkov.store.cursor import DocumentCursor, Query, as_filter, distinct_values
 from zarkov.store.document_file import DocumentFile
+from zarkov.store.encoded import encoded
 from zarkov.store.filter import Predicate, compile_node
 from zarkov.store.keys import id_key, key_range
+from zarkov.store.names import check_target
 from zarkov.store.nodes import Node, Test, required
 from zarkov.store.ordering import NATURAL, Best, Sort, parse_sort
 from zarkov.store.parse import Filter, parse
 from zarkov.store.projection import Projection, compile_projection
 from zarkov.store.scan import collector_paused
 from zarkov.store.update import compile_update
-
-#: Bytes of one encoded document; MongoDB's limit.
-DOCUMENT_BYTES_MAX = EVENT_BYTES_MAX
 
 Changed = Callable[[Document, bool], Document]
 
@@ -85,7 +84,7 @@ class DocumentCollection:
 
     def insert_many(self, documents: Iterable[Document]) -> InsertResult:
         """Insert all or none. Raises: StoreFailed: an `_id` is taken."""
-        with self._file.transaction():
+        with self._file.transaction(self.name):
             return InsertResult(tuple(self._insert(document) for document in documents))
 
     def replace_one(self, filter: Filter, replacement: Mapping[str, Any], upsert: bool = False) -> UpdateResult:
@@ -158,12 +157,12 @@ class DocumentCollection:
     def rename(self, new_name: str, *, drop_target: bool = False) -> None:
         """Give the documents to another name, in one transaction; `drop_target`: in place of what is there.
 
-        Raises: StoreFailed: there is a collection of that name and `drop_target` is false.
+        Raises: DocumentExists: there is a collection of that name and `drop_target` is false; AppendOnly: it is an
+        event collection's.
         """
-        with self._file.transaction():
-            if not drop_target and self._file.count(new_name):
-                raise DocumentExists(f"there is a collection {new_name!r} already", hint="Pass drop_target=True.")
-            self._file.rename(self.name, new_name)
+        if check_target(new_name) == self.name:
+            return
+        self._file.rename(self.name, new_name, drop_target=drop_target)
 
     def _found(self, node: Node, sort: Sort, skip: int, limit: int) -> Iterator[tuple[bytes, Document]]:
         """The (key, document) of the matches, sorted, skipped and limited."""
@@ -188,12 +187,12 @@ class DocumentCollection:
                 f"{self.name!r} has a document with the `_id` {document['_id']!r} already",
                 hint="Use replace_one or an update with upsert=True to change it.",
             )
-        self._file.put(self.name, key, _encoded(document))
+        self._file.put(self.name, key, encoded(document))
         return document["_id"]
 
     def _change(self, filter: Filter, change: Changed, upsert: bool, *, only_first: bool) -> UpdateResult:
         node, matched, modified = parse(filter), 0, 0
-        with self._file.transaction():
+        with self._file.transaction(self.name):
             for key, document in self._found(node, (), 0, 1 if only_first else 0):
                 matched += 1
                 modified += self._store(key, document, change(document, False))
@@ -202,7 +201,7 @@ class DocumentCollection:
             return UpdateResult(0, 0, self._insert(self._upserted(node, change)))
 
     def _store(self, key: bytes, before: Document, after: Document) -> bool:
-        data = _encoded(after)
+        data = encoded(after)
         if data == codec.encode(before):
             return False
         self._file.put(self.name, key, data)
@@ -221,7 +220,7 @@ class DocumentCollection:
 
     def _delete(self, filter: Filter, limit: int) -> DeleteResult:
         deleted = 0
-        with self._file.transaction():
+        with self._file.transaction(self.name):
             for key, _ in self._found(parse(filter), (), 0, limit):
                 self._file.remove(self.name, key)
                 deleted += 1
@@ -237,7 +236,7 @@ class DocumentCollection:
         new: bool,
     ) -> Document | None:
         node, project = parse(filter), compile_projection(projection)
-        with self._file.transaction():
+        with self._file.transaction(self.name):
             for key, document in self._found(node, parse_sort(sort), 0, 1):
                 after = document if change is None else change(document, False)
                 if change is None:
@@ -274,13 +273,3 @@ def _replacing(replacement: Mapping[str, Any]) -> Changed:
         return changed
 
     return change
-
-
-def _encoded(document: Document) -> bytes:
-    try:
-        data = codec.encode(document)
-    except EventRefused as refused:
-        raise StoreFailed(f"the document cannot be stored: {refused}", hint="BSON has to hold it.") from refused
-    if len(data) > DOCUMENT_BYTES_MAX:
-        raise StoreFailed(f"the document has {len(data):,} bytes", hint=f"{DOCUMENT_BYTES_MAX:,} are taken at most.")
-    return data

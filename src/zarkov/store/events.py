@@ -10,27 +10,28 @@ How a query is read:
   end at which the best are likely, and as soon as there are enough the last one kept bounds what is still read:
   the result is the same as if all had been read.
 
-The range of offsets is taken when reading begins, so a cursor ends even while events keep coming.
+Several journals are read one after the other, in natural order, as one long one. The ranges of offsets are taken when
+reading begins, so a cursor ends even while events keep coming.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, islice
-from typing import Any, NoReturn
+from typing import Any
 
 from bson import ObjectId
 from bson.datetime_ms import DatetimeMS
 
 from zarkov import codec
 from zarkov.batch import epoch_ms
-from zarkov.errors import AppendOnly
 from zarkov.event import Document
 from zarkov.position import OffsetRange
+from zarkov.store.append_only import AppendOnlyWrites
 from zarkov.store.bounds import Bounds, bounds_of
-from zarkov.store.contract import EventChunk, EventReader
+from zarkov.store.contract import EventChunk, EventReader, JournalReader
 from zarkov.store.cursor import DocumentCursor, Query, as_filter, distinct_values
 from zarkov.store.filter import Predicate, compile_node
 from zarkov.store.ordering import NATURAL, Best, Sort, parse_sort
@@ -38,31 +39,24 @@ from zarkov.store.parse import Filter, parse
 from zarkov.store.projection import Projection, compile_projection
 from zarkov.store.scan import matching
 
-_SEND = "Events come in through the event server: zsend.py, zarkov.client or the sockets of docs/protocol.md."
-_OLD = "Old events leave by retention and `zcmd rotate`; `zcmd init` removes all of them."
-
-
-def _refused(action: str, hint: str | None = None) -> Callable[..., NoReturn]:
-    def method(self: EventCollection, *arguments: Any, **options: Any) -> NoReturn:
-        raise AppendOnly(f"{action} is not possible in {self.name!r}: the event journal is append-only", hint=hint)
-
-    return method
+#: A journal, and the offsets of the generation in it.
+Part = tuple[JournalReader, OffsetRange]
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """A filter, ready to be read by."""
 
-    span: OffsetRange
+    parts: Sequence[Part]
     match: Predicate
     bounds: Bounds
 
 
-class EventCollection:
+class EventCollection(AppendOnlyWrites):
     """`event` or `event.N`; see contract.Collection. Safe for several threads if the reader is."""
 
     def __init__(self, reader: EventReader, name: str) -> None:
-        self.name = name
+        super().__init__(name)
         self._reader = reader
 
     def find(
@@ -90,9 +84,13 @@ class EventCollection:
         """How many events match; a chunk whose bounds say that all of it matches is not decoded."""
         plan = self._plan(filter)
         if plan.bounds.everything:
-            total = self._reader.count(plan.span.first, plan.span.stop)
+            total = sum(reader.count(span.first, span.stop) for reader, span in plan.parts)
         else:
-            total = sum(self._count_in(chunk, plan) for chunk in self._chunks(plan.span, plan.bounds))
+            total = sum(
+                self._count_in(chunk, plan)
+                for reader, span in plan.parts
+                for chunk in _chunks(reader, span, plan.bounds)
+            )
         return min(max(total - skip, 0), limit or total)
 
     def estimated_document_count(self) -> int:
@@ -124,39 +122,9 @@ class EventCollection:
     def drop_indexes(self) -> None:
         """Nothing to drop."""
 
-    insert_one = _refused("insert", _SEND)
-    insert_many = _refused("insert", _SEND)
-    replace_one = _refused("save")
-    update_one = _refused("update")
-    update_many = _refused("update")
-    find_one_and_update = _refused("update")
-    find_one_and_replace = _refused("save")
-    delete_one = _refused("delete", _OLD)
-    delete_many = _refused("delete", _OLD)
-    find_one_and_delete = _refused("delete", _OLD)
-    drop = _refused("drop", _OLD)
-    rename = _refused("rename", "`zcmd rotate` makes `event` to `event.0`.")
-
     def _plan(self, filter: Filter | None) -> _Plan:
         node = parse(filter)
-        return _Plan(self._span(), compile_node(node), bounds_of(node))
-
-    def _span(self) -> OffsetRange:
-        return self._reader.range_of(self.name) if self.name in self._reader.generation_names() else OffsetRange(0, 0)
-
-    def _chunks(self, span: OffsetRange, bounds: Bounds, newest_first: bool = False) -> Iterator[EventChunk]:
-        if not span.count:
-            return iter(())
-        return self._reader.chunks(
-            span.first,
-            span.stop,
-            ts_from_ms=bounds.ts_from_ms,
-            ts_to_ms=bounds.ts_to_ms,
-            types=bounds.types,
-            id_from=bounds.id_from,
-            id_to=bounds.id_to,
-            newest_first=newest_first,
-        )
+        return _Plan(self._reader.ranges(self.name), compile_node(node), bounds_of(node))
 
     def _matches(self, chunk: EventChunk, plan: _Plan) -> Iterator[list[Document]]:
         """The matches in a chunk, a run at a time."""
@@ -169,18 +137,20 @@ class EventCollection:
         return sum(len(run) for run in self._matches(chunk, plan))
 
     def _by_id(self, oid: bytes, query: Query) -> Document | None:
-        plan, found = self._plan(query.filter), self._reader.find_id(oid)
-        if found is None or found[0] not in plan.span or query.skip:
+        plan, project = self._plan(query.filter), compile_projection(query.projection)
+        if query.skip:
             return None
-        event = codec.decode(found[1])
-        project = compile_projection(query.projection)
-        if not plan.match(event):
-            return None
-        return event if project is None else project(event)
+        for reader, span in plan.parts:
+            found = reader.find_id(oid)
+            if found is not None and found[0] in span:
+                event = codec.decode(found[1])
+                if plan.match(event):
+                    return event if project is None else project(event)
+        return None
 
     def _in_natural_order(self, plan: _Plan, newest_first: bool, skip: int, limit: int) -> Iterator[Document]:
         left = limit
-        for chunk in self._chunks(plan.span, plan.bounds, newest_first):
+        for chunk in _all_chunks(plan, newest_first):
             if skip and skip >= chunk.count and plan.bounds.covers(chunk.header.summary):
                 skip -= chunk.count
                 continue
@@ -196,22 +166,48 @@ class EventCollection:
         best = Best(sort, skip + limit if limit else 0)
         field, direction = sort[0]
         newest_first = bool(limit) and direction < 0 and field in ("timestamp", "_id")
-        span, bounds, narrowed = plan.span, plan.bounds, True
-        while narrowed:
-            narrowed = False
-            for chunk in self._chunks(span, bounds, newest_first):
-                found = list(chain.from_iterable(self._matches(chunk, plan)))
-                if newest_first:
-                    best.add_before(found)
-                    span = OffsetRange(span.first, chunk.first_offset - span.first)
-                else:
-                    best.add(found)
-                    span = OffsetRange(chunk.stop, span.stop - chunk.stop)
-                narrower = bounds.both(_beating(best.worst, field, direction))
-                if narrower != bounds:
-                    bounds, narrowed = narrower, True
-                    break
+        bounds = plan.bounds
+        for reader, span in reversed(plan.parts) if newest_first else plan.parts:
+            narrowed = True
+            while narrowed:
+                narrowed = False
+                for chunk in _chunks(reader, span, bounds, newest_first):
+                    found = list(chain.from_iterable(self._matches(chunk, plan)))
+                    if newest_first:
+                        best.add_before(found)
+                        span = OffsetRange(span.first, chunk.first_offset - span.first)
+                    else:
+                        best.add(found)
+                        span = OffsetRange(chunk.stop, span.stop - chunk.stop)
+                    narrower = bounds.both(_beating(best.worst, field, direction))
+                    if narrower != bounds:
+                        bounds, narrowed = narrower, True
+                        break
         return islice(best.documents(), skip, None)
+
+
+def _chunks(
+    reader: JournalReader, span: OffsetRange, bounds: Bounds, newest_first: bool = False
+) -> Iterator[EventChunk]:
+    """The chunks of a range that may hold events within the bounds."""
+    if not span.count:
+        return iter(())
+    return reader.chunks(
+        span.first,
+        span.stop,
+        ts_from_ms=bounds.ts_from_ms,
+        ts_to_ms=bounds.ts_to_ms,
+        types=bounds.types,
+        id_from=bounds.id_from,
+        id_to=bounds.id_to,
+        newest_first=newest_first,
+    )
+
+
+def _all_chunks(plan: _Plan, newest_first: bool) -> Iterator[EventChunk]:
+    """The chunks of all journals, in natural order or the other way round."""
+    for reader, span in reversed(plan.parts) if newest_first else plan.parts:
+        yield from _chunks(reader, span, plan.bounds, newest_first)
 
 
 def _reversed(runs: Iterator[list[Document]]) -> Iterator[list[Document]]:

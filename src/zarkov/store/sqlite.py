@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from bson import ObjectId
 
-from zarkov.errors import FilterInvalid
-from zarkov.store.contract import EventReader
+from zarkov.event import Document
+from zarkov.store.contract import EventReader, Row
 from zarkov.store.document_file import DocumentFile
 from zarkov.store.documents import DocumentCollection
 from zarkov.store.events import EventCollection
+from zarkov.store.generations import is_generation
+from zarkov.store.names import check_name
+from zarkov.store.sqlite_output import SqliteOutput
 
 #: The document file's name in the data directory.
 DOCUMENTS_NAME = "documents.sqlite"
-#: Bytes of a collection's name; MongoDB's limit.
-NAME_BYTES_MAX = 255
-
-_events = re.compile(r"event(\.\d+)?")
 
 
 class SqliteStore:
@@ -32,13 +30,12 @@ class SqliteStore:
     def __init__(self, events: EventReader, documents: Path, *, new_id: Callable[[], ObjectId] = ObjectId) -> None:
         self._events = events
         self._documents = DocumentFile(documents)
+        self._outputs = SqliteOutput(self._documents, new_id)
         self._new_id = new_id
 
     def collection(self, name: str) -> EventCollection | DocumentCollection:
         """A collection; nothing is made before the first write. Raises: FilterInvalid: not a possible name."""
-        if not name or len(name.encode("utf-8", "replace")) > NAME_BYTES_MAX or "$" in name or "\x00" in name:
-            raise FilterInvalid(f"{name[:40]!r} is not a collection's name", hint="Use 1 to 255 bytes without '$'.")
-        if _events.fullmatch(name):
+        if is_generation(check_name(name)):
             return EventCollection(self._events, name)
         return DocumentCollection(self._documents, name, self._new_id)
 
@@ -51,6 +48,30 @@ class SqliteStore:
         """Drop every collection of documents; events stay."""
         if self._documents.path.exists():
             self._documents.drop()
+
+    def replace(self, name: str, documents: Iterable[Document | Row], *, commit: str) -> bool:
+        """Make these documents the whole content of a collection, once for each `commit`, in one step."""
+        return self._outputs.replace(name, documents, commit=commit)
+
+    def merge(self, name: str, documents: Iterable[Document | Row], *, commit: str) -> bool:
+        """Write whole documents by their `_id`, once for each `commit`, in one step."""
+        return self._outputs.merge(name, documents, commit=commit)
+
+    def was_committed(self, commit: str, name: str) -> bool:
+        """Whether `replace` or `merge` wrote this, and it is not forgotten."""
+        return self._outputs.was_committed(commit, name)
+
+    def stored(self, name: str, rows: Sequence[Row]) -> list[Row]:
+        """The documents that a collection has under the keys of these."""
+        return self._outputs.stored(name, rows)
+
+    def unsettled(self) -> list[str]:
+        """The commits that left something behind, and whose makers have ended."""
+        return self._outputs.unsettled()
+
+    def settle(self, commit: str) -> None:
+        """Remove what attempts at a commit left."""
+        self._outputs.settle(commit)
 
     def close(self) -> None:
         """Close the document file."""
