@@ -49,6 +49,11 @@ class EventServer:
         self._journal: Any = None
 
     def __enter__(self) -> "EventServer":
+        self.start()
+        return self
+
+    def start(self) -> None:
+        """Start the server, also again on the same data."""
         # JSON is YAML, so no YAML library is needed here.
         config = self.home / "zarkov.yaml"
         config.write_text(json.dumps(self._settings))
@@ -62,7 +67,6 @@ class EventServer:
         except BaseException:
             self.stop()
             raise
-        return self
 
     def __exit__(self, *exc: object) -> None:
         self.stop()

@@ -24,7 +24,7 @@ def measurement(name: str, real: Path | None) -> Callable[[Sizes], Sample]:
     }
     if name in floor:
         return floor[name]
-    from benchmarks import clients, ingest, kept, memory, mongo, servers
+    from benchmarks import clients, ingest, kept, mapreduce, memory, mongo, servers
 
     zarkov: dict[str, Callable[[Sizes], Sample]] = {
         "push": ingest.push,
@@ -43,6 +43,11 @@ def measurement(name: str, real: Path | None) -> Callable[[Sizes], Sample]:
         "floor_insert": mongo.bare_insert,
         "load": mongo.load,
         "ingest_while_loading": mongo.ingest_while_loading,
+        "floor_pool": mapreduce.floor_pool,
+        "mapreduce": mapreduce.on_workers,
+        "mapreduce_dask": mapreduce.on_dask,
+        "mapreduce_small": mapreduce.small,
+        "scheduler": mapreduce.scheduler,
         "servers_push": servers.push,
         "servers_ack": servers.ack_batched,
     }

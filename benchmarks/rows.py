@@ -7,7 +7,7 @@ from benchmarks.report import Target
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """One variant of one script of benchmarks/peers; `needs` is the server's command, `module` a package of Python."""
+    """One variant of one script of benchmarks/peers; `needs`: a command, `module`: a package of the peers' Python."""
 
     label: str
     script: str
@@ -61,6 +61,18 @@ def rabbitmq(variant: str, label: str) -> Peer:
 
 
 RATE = "events/s"
+
+DASK = Peer(
+    "Dask bag, distributed, 2 workers, collector off",
+    "mr_dask",
+    "distributed LocalCluster, 2 workers, gc off",
+    None,
+    "distributed",
+)
+SPARK = Peer("PySpark RDD, local[2]", "mr_spark", "RDD local[2], flatMap + reduceByKey", "java", "pyspark")
+RAY = Peer("Ray tasks, 2 CPUs, collector off", "mr_ray", "2 CPUs, the same, gc off", None, "ray")
+MRJOB = Peer("mrjob, 2 processes, JSON lines", "mr_mrjob", "-r local, 2 processes, JSON lines", None, "mrjob")
+FOLD = Peer("one process, a fold by hand, collector off", "mr_python", "hand-written fold, gc off", None, "polars")
 
 ROWS = (
     Row(
@@ -331,6 +343,65 @@ ROWS = (
                 Target(ratio_min=1.5),
                 floor_key="one_rate",
                 floor_label="one event server, in the same run",
+            ),
+        ),
+    ),
+    Row(
+        "mapreduce",
+        "mapreduce",
+        (
+            Figure(
+                "mapreduce",
+                "map-reduce on 2 workers, to the committed collection, warm",
+                RATE,
+                "rate",
+                Target(ratio_min=0.9, peer_ratios=((DASK.label, 2.0), (SPARK.label, 2.0))),
+                floor_label="multiprocessing.Pool(2) by hand, collector off, the result in memory",
+            ),
+            Figure(
+                "mapreduce-cold", "the same, the first job after the start", RATE, "cold_rate", Target(ratio_min=0.7)
+            ),
+        ),
+        floor="floor_pool",
+        peers=(DASK, SPARK, RAY, MRJOB),
+        limits=(FOLD,),
+    ),
+    Row(
+        "mapreduce-dask",
+        "mapreduce_dask",
+        (
+            Figure(
+                "mapreduce-dask",
+                "map-reduce on a Dask cluster of 2 workers, to the committed collection",
+                RATE,
+                "rate",
+                Target(peer_ratios=((DASK.label, 1.0),)),
+            ),
+        ),
+        peers=(DASK,),
+    ),
+    Row(
+        "mapreduce-small",
+        "mapreduce_small",
+        (
+            Figure(
+                "mapreduce-small",
+                "a job over 1,000 events on 2 workers, submission to result, warm",
+                "ms",
+                "zmr_ms",
+                Target(value_max=150),
+                floor_key="dask_ms",
+                floor_label="Dask bag, distributed, the same events",
+            ),
+            Figure("mapreduce-inline", "the same, inline", "ms", "inline_ms", Target(value_max=150)),
+        ),
+    ),
+    Row(
+        "scheduler",
+        "scheduler",
+        (
+            Figure(
+                "scheduler", "map-reduce's scheduler alone, no-op tasks", "tasks/s", "rate", Target(value_min=5_000)
             ),
         ),
     ),

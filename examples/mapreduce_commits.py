@@ -13,16 +13,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from itertools import groupby, islice
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
-
-from rich.console import Console
-from rich.table import Table
 
 if TYPE_CHECKING:
     from zarkov.zmr import Zmr
-
-    zmr: Zmr  # `zcmd script` and the shell have it at hand
 
 Document = dict[str, Any]
 TOP = 3
@@ -56,28 +51,23 @@ def most_changed(documents: Iterator[Document]) -> Iterator[Document]:
 
 def show_months(documents: list[Document], count: int) -> None:
     """The months with the most commits."""
-    table = Table(title=f"Commits and changed lines per project and month, the busiest {count} of {len(documents):,}")
-    for name in ("project", "month", "commits", "lines"):
-        table.add_column(name, justify="right" if name in ("commits", "lines") else "left")
+    print(f"Commits and changed lines per project and month: {count} of {len(documents):,}\n")
+    print(f"{'project':<30}{'month':<9}{'commits':>8}{'lines':>10}")
     busiest = sorted(documents, key=lambda document: (-document["value"]["commits"], *document["_id"].values()))
-    for document in islice(busiest, count):
-        value = document["value"]
-        table.add_row(*document["_id"].values(), f"{value['commits']:,}", f"{value['lines']:,}")
-    Console(width=100).print(table)
+    for document in busiest[:count]:
+        (project, month), value = document["_id"].values(), document["value"]
+        print(f"{project:<30}{month:<9}{value['commits']:>8,}{value['lines']:>10,}")
 
 
 def show_extensions(documents: list[Document]) -> None:
     """The extensions of each year with how many changes they have."""
-    table = Table(title="Most changed file extensions by year")
-    for name in ("year", *map(str, range(1, TOP + 1))):
-        table.add_column(name)
+    print("\nMost changed file extensions by year\n")
     for document in sorted(documents, key=lambda document: document["_id"]):
-        cells = [f"{each['extension'] or 'none'} {each['changes']:,}" for each in document["value"]]
-        table.add_row(str(document["_id"]), *cells)
-    Console(width=100).print(table)
+        ranked = [f"{each['extension'] or 'none'} {each['changes']:,}" for each in document["value"]]
+        print(document["_id"], "".join(f"{each:>14}" for each in ranked))
 
 
-def main() -> None:
+def main(zmr: Zmr) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--executor", choices=("inline", "zmr", "dask"), help="where to run (default: zmr.executor)")
     executor = parser.parse_args().executor
@@ -99,4 +89,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(zmr)  # noqa: F821  # `zcmd script` has it at hand

@@ -35,7 +35,7 @@ LATER = (
 )
 GROUPS = {"": "General", "ingest": "The event server", "log": "The journal", "loader": "The loader into MongoDB"}
 #: Sections of the settings file whose features this version has.
-SECTIONS = {"curve": "Keys (`curve:`)"}
+SECTIONS = {"zmr": "Map-reduce (`zmr:`)", "curve": "Keys (`curve:`)"}
 
 
 def settings() -> str:

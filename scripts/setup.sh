@@ -4,6 +4,19 @@
 set -eu
 cd "$(dirname "$0")/.."
 
+install_debian() {
+    echo "Installing $1" >&2
+    as_root=""
+    [ "$(id -u)" = 0 ] || as_root=sudo
+    $as_root apt-get update -qq
+    $as_root apt-get install -y -qq --no-install-recommends "$1"
+}
+
+if [ -n "${CI:-}" ] && [ "$(id -u)" = 0 ] && ! command -v ip >/dev/null && command -v apt-get >/dev/null; then
+    # The test with two network namespaces needs `ip`, and may not be skipped in CI.
+    install_debian iproute2
+fi
+
 stamp=.venv/installed
 wanted=$(cat pyproject.toml constraints.txt scripts/setup.sh | cksum)
 if [ -x .venv/bin/zcmd ] && [ "$(cat "$stamp" 2>/dev/null || true)" = "$wanted" ]; then
@@ -17,11 +30,7 @@ if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
 fi
 if ! "$python" -c 'import venv, ensurepip' 2>/dev/null; then
     # Debian keeps venv in a package of its own.
-    echo "Installing python3-venv" >&2
-    as_root=""
-    [ "$(id -u)" = 0 ] || as_root=sudo
-    $as_root apt-get update -qq
-    $as_root apt-get install -y -qq --no-install-recommends python3-venv
+    install_debian python3-venv
 fi
 echo "Setting up .venv (about a minute the first time)" >&2
 [ -x .venv/bin/python ] || "$python" -m venv .venv

@@ -73,6 +73,11 @@ PROMISES = {
         "embedded MongoDB",
         "FerretDB has neither `dropTarget` nor dots in new names: dropped, copied without its indexes, dropped",
     ),
+    "merge in one step": _promise(
+        "A merge of map-reduce is one step: readers see all of its documents or none",
+        "embedded",
+        "elsewhere they see some before others, and in those a field `zarkov_commit` until all are there",
+    ),
     "infinity": _promise(
         "Infinite numbers are stored",
         "embedded MongoDB",

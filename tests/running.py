@@ -50,7 +50,10 @@ class RunningServer:
         self.command = command
         self.process: subprocess.Popen[bytes] | None = None
         self.addresses = {name: f"tcp://127.0.0.1:{free_port()}" for name in LISTENING}
-        everything = {"data_dir": str(self.data_dir), **self.addresses, **settings}
+        zmr = f"tcp://127.0.0.1:{free_port()}"
+        self.zmr = {"req_bind": zmr, "req_uri": zmr, "local_workers": 1, "job_root": str(folder / "zmr")}
+        self.zmr |= settings.pop("zmr", {})  # type: ignore[arg-type]
+        everything = {"data_dir": str(self.data_dir), "zmr": self.zmr, **self.addresses, **settings}
         self.settings.write_text("".join(f"{key}: {value}\n" for key, value in everything.items()))
 
     @property

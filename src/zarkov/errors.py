@@ -37,6 +37,14 @@
     │   ├── FunctionFailed       function_failed
     │   ├── OutputInvalid        output_invalid
     │   ├── JobInvalid           job_invalid
+    │   ├── JobFailed            job_failed
+    │   ├── JobCancelled         job_cancelled
+    │   ├── JobUnfinished        job_unfinished        retry
+    │   ├── JobUnknown           job_unknown
+    │   ├── JobsFull             jobs_full             retry
+    │   ├── TaskLost             task_lost             retry
+    │   ├── RouterUnreachable    router_unreachable    retry
+    │   ├── ClusterUnreachable   cluster_unreachable   retry
     │   └── ShuffleCorrupt       shuffle_corrupt       retry
     └── ServerUnreachable        server_unreachable    retry
 
@@ -366,6 +374,67 @@ class JobInvalid(MapReduceError):
 
     code = "job_invalid"
     hint = "docs/protocol.md lists the fields of a request."
+
+
+class JobFailed(MapReduceError):
+    """A job ended with an error that is no function's."""
+
+    code = "job_failed"
+    hint = "`zcmd jobs show ID` tells what happened."
+
+
+class JobCancelled(MapReduceError):
+    """A job was cancelled; nothing of it was stored."""
+
+    code = "job_cancelled"
+    hint = "Run it again."
+
+
+class JobUnfinished(MapReduceError):
+    """A job has not ended within the time that it was waited for; it runs on."""
+
+    code = "job_unfinished"
+    retryable = True
+    hint = "Wait again, or cancel it with `zcmd jobs cancel ID`."
+
+
+class JobUnknown(MapReduceError):
+    """There is no job with this id."""
+
+    code = "job_unknown"
+    hint = "`zcmd jobs` lists the jobs that are remembered (`jobs_max`)."
+
+
+class JobsFull(MapReduceError):
+    """The router has as many jobs, or clients that wait for one, as it takes."""
+
+    code = "jobs_full"
+    retryable = True
+    hint = "Submit the job again when others have ended, or raise `zmr.jobs_queued_max`."
+
+
+class TaskLost(MapReduceError):
+    """A task was given to a worker, and nothing that can be used came back."""
+
+    code = "task_lost"
+    retryable = True
+    hint = "Look at the log of the worker."
+
+
+class RouterUnreachable(MapReduceError):
+    """The router of map-reduce does not answer."""
+
+    code = "router_unreachable"
+    retryable = True
+    hint = "Start one with `zcmd serve`, check `zmr.req_uri`, or take `executor='inline'`."
+
+
+class ClusterUnreachable(MapReduceError):
+    """The Dask cluster, or all of its workers, does not answer."""
+
+    code = "cluster_unreachable"
+    retryable = True
+    hint = "Check `zmr.dask_address`, and that the cluster has workers."
 
 
 class ShuffleCorrupt(MapReduceError):

@@ -443,6 +443,51 @@ def test_use_outside_of_its_loop_is_told_plainly(server: AckServer) -> None:
     assert server.types() == ["here", "again"]
 
 
+def test_over_push_too_use_outside_of_its_loop_is_told_plainly(pull: zmq.Socket[bytes]) -> None:
+    pull.bind("tcp://127.0.0.1:*")
+    client = AsyncZarkovClient(pull.LAST_ENDPOINT.decode(), ack=False)
+    faults: list[str] = []
+
+    async def use() -> None:
+        for call in (client.event("elsewhere"), client.close()):
+            try:
+                await call
+            except ClientError as fault:
+                faults.append(str(fault))
+
+    async def main() -> None:
+        await client.event("here")
+        await asyncio.to_thread(lambda: asyncio.run(use()))
+
+    asyncio.run(main())
+    asyncio.run(client.event("again"))
+    asyncio.run(client.close())
+    assert ["in another event loop" in fault for fault in faults] == [True, True]
+    assert [bson.decode(pull.recv())["type"] for _ in range(2)] == ["here", "again"]
+
+
+def test_a_close_in_another_loop_closes_nothing(server: AckServer) -> None:
+    text = """
+import asyncio, sys
+from zarkov.client import AsyncZarkovClient, ClientError
+client = AsyncZarkovClient(sys.argv[1])
+async def close():
+    try:
+        await client.close()
+    except ClientError as fault:
+        print(fault)
+async def main():
+    await client.event("taken")
+    await asyncio.to_thread(lambda: asyncio.run(close()))
+asyncio.run(main())
+"""
+    done = script(text, server.address)
+    assert done.returncode == 0
+    assert "in another event loop" in done.stdout
+    assert "ResourceWarning: unclosed" in done.stderr
+    assert server.types() == ["taken"]
+
+
 def _step(call: Any, faults: list[str]) -> None:
     try:
         call.send(None)
@@ -528,6 +573,26 @@ def test_over_push_events_wait_in_line_for_a_server_that_is_slow(pull: zmq.Socke
             await client.flush()
             assert (client.stats.taken, client.position) == (100, {})
             assert sorted(received) == list(range(100))
+
+    run(main())
+
+
+def test_over_push_too_a_task_that_sends_without_end_lets_the_others_run(pull: zmq.Socket[bytes], run: Run) -> None:
+    async def main() -> None:
+        ticks = 0
+
+        async def tick() -> None:
+            nonlocal ticks
+            while True:
+                ticks += 1
+                await asyncio.sleep(0)
+
+        async with AsyncZarkovClient(nowhere(), ack=False, batch_events_max=100, timeout_s=0) as client:
+            ticking = asyncio.create_task(tick())
+            for number in range(2000):
+                await client.event("nop", {}, number)
+            ticking.cancel()
+            assert ticks >= 19
 
     run(main())
 

@@ -13,7 +13,7 @@ import yaml
 import zmq.auth
 
 from commands import ok, run
-from keyrings import Keyring
+from keyrings import Keyring, new_pair
 from running import RunningServer
 from waiting import wait_until
 from zarkov.client import Keys
@@ -81,6 +81,17 @@ def test_no_command_prints_a_secret(tmp_path: Path) -> None:
     secrets = [read_secret(path).secret.decode() for path in (tmp_path / "keys").glob("*.key_secret")]
     assert len(secrets) == 3
     assert [secret for secret in secrets if secret in out] == []
+
+
+def test_check_config_does_not_show_a_secret_that_stands_in_the_place_of_its_files_name(tmp_path: Path) -> None:
+    secret = next(key for key in iter(lambda: new_pair().secret.decode(), "") if "/" not in key)
+    settings = tmp_path / "zarkov.yaml"
+    settings.write_text(json.dumps({"curve": {"client_key_file": secret, "server_key_file": str(tmp_path / secret)}}))
+    shown = ok("-y", settings, "check-config", "--changed").out + ok("-y", settings, "check-config", "--json").out
+    assert secret not in shown
+    ran = run("-y", settings, "send", "nop")
+    assert ran.code == 2
+    assert secret not in ran.err
 
 
 @pytest.mark.parametrize("command", ["serve", "eventlog"])

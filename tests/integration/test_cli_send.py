@@ -15,9 +15,10 @@ from bson import ObjectId
 from acking import AckServer, nack
 from commands import Ran, ok, run
 from running import ZCMD, RunningServer, free_port
+from serving import Serving
 from waiting import wait_until
 from zarkov.client.stepwise import StepwiseSender
-from zarkov.errors import BatchTooLarge, EventRefused
+from zarkov.errors import BatchTooLarge, EventRefused, ServerUnreachable
 from zarkov.journal.reader import Journal
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "events.ndjson.gz"
@@ -95,6 +96,29 @@ def test_refused_events_end_with_1_and_their_line_code_and_reason(server: Runnin
     assert [(one["index"], one["code"]) for one in body["refused"]] == [(0, "type_invalid")]
 
 
+def test_a_gzip_file_that_is_damaged_or_cut_off_is_stored_up_to_there_and_told_of(
+    server: RunningServer, tmp_path: Path
+) -> None:
+    cut, none = tmp_path / "cut.ndjson.gz", tmp_path / "none.ndjson.gz"
+    cut.write_bytes(SAMPLE.read_bytes()[:20_000])
+    none.write_text("no gzip file")
+    ran = send(server, "--file", cut)
+    count = len(stored(server))
+    assert count > 100
+    assert (ran.code, ran.out) == (1, f"0-{count - 1}\n")
+    assert f"line {count + 1}: the file cannot be unpacked from here on" in ran.err
+    ran = send(server, "--file", none)
+    assert (ran.code, ran.out) == (1, "")
+    assert "line 1: the file cannot be unpacked" in ran.err
+
+
+def test_without_a_standard_input_it_says_so(server: RunningServer) -> None:
+    command = f'exec "{ZCMD}" -y "{server.settings}" send - <&-'
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "standard input is closed" in done.stderr
+
+
 def test_an_event_that_is_there_already_is_told_of_and_no_failure(server: RunningServer) -> None:
     line = json.dumps({"_id": {"$oid": str(ObjectId())}, "type": "once"})
     assert send(server, "-", stdin=line) == Ran(0, "0\n", "")
@@ -167,6 +191,29 @@ def test_a_batch_that_is_too_large_for_the_server_is_cut(acking: AckServer) -> N
         with pytest.raises(EventRefused):
             list(sender.send([b"no BSON"]))
     assert acking.extras() == list(range(50))
+
+
+def test_a_batch_is_as_large_as_the_server_says_it_takes(tmp_path: Path) -> None:
+    """Of a larger message the server would not say that it is too large: it ends the connection."""
+    limits = {"event_bytes_max": 1000, "message_bytes_max": 2000, "batch_bytes_max": 2000, "batch_events_max": 7}
+    with Serving(tmp_path, **limits) as serving:
+        with StepwiseSender(serving.server.endpoints["ack_bind_address"], timeout_s=20) as sender:
+            answers = list(sender.send(encoded(500)))
+            assert sum(one.answer.count for one in answers) == 500
+            with pytest.raises(BatchTooLarge, match=r"the event has 3,0\d\d bytes; the server takes 2,000"):
+                list(sender.send([bson.encode({"type": "x", "extra": "x" * 3000})]))
+            assert [one.answer.count for one in sender.send(encoded(1))] == [1]
+        assert [one["extra"] for one in serving.wait_for_events(501)] == [*range(500), 0]
+
+
+def test_a_server_that_goes_away_before_a_batch_leaves_the_rest_unsent(acking: AckServer) -> None:
+    with StepwiseSender(acking.address, timeout_s=1) as sender:
+        list(sender.send(encoded(1)))
+        acking.stop()
+        with pytest.raises(ServerUnreachable, match="the rest was not sent"):
+            list(sender.send(encoded(1)))
+        acking.start()
+        assert [one.answer.count for one in sender.send(encoded(1))] == [1]
 
 
 def test_a_server_that_is_busy_is_asked_again(acking: AckServer) -> None:

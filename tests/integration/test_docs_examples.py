@@ -23,9 +23,12 @@ PROGRAM_PAGES = {"docs/clients.md": 105}
 SHELL_PAGES = [
     "README.md",
     *(f"docs/{name}.md" for name in ("clients", "commands", "configuration", "operations", "python", "querying")),
+    *(f"docs/{name}.md" for name in ("map-reduce", "tutorial")),
 ]
 #: Commands that run until they are stopped.
-ENDLESS = re.compile(r"zcmd (?:-\S+ \S+ )*(?:serve|eventlog|balancer|tail|stats --watch)\b")
+ENDLESS = re.compile(r"zcmd (?:-\S+ \S+ )*(?:serve|eventlog|balancer|zmr-router|zmr-worker|tail|stats --watch)\b")
+#: Commands that need a router and workers.
+COMPUTING = re.compile(r"zcmd (?:-\S+ \S+ )*(?:mapreduce|jobs cancel)\b")
 #: Commands that need MongoDB: tests/integration/test_migrate.py and those of the loader run them.
 ON_MONGO = re.compile(r"zcmd (?:-\S+ \S+ )*(?:migrate|loader)\b")
 #: Commands after which the others would find nothing, or that need the server stopped.
@@ -72,6 +75,8 @@ class Shell:
         self.server, self.folder = server, folder / "here"
         self.folder.mkdir()
         (self.folder / "count.py").write_text("print(ZM.event.m.find().count())\n")
+        (self.folder / "examples").symlink_to(ROOT / "examples")
+        (self.folder / "my_job.py").write_text(next(iter(blocks("docs/tutorial.md", "python"))))
 
     def fill(self) -> None:
         """The sample's events, one of each type the examples ask for, and some that are refused."""
@@ -88,12 +93,18 @@ class Shell:
         stats = json.loads(zcmd("stats", "--json", settings=self.server.settings))
         return bool(stats["events_rejected"] == REJECTED and stats["events_synced"] == STORED)
 
+    def newest_job(self) -> str:
+        """The id of the latest job."""
+        return str(json.loads(zcmd("jobs", "--json", settings=self.server.settings))[0]["_id"])
+
     def run(self, line: str) -> str:
         """Run one line as it stands, with this server's names in it; returns what it printed."""
         text = re.sub(r"zcmd (?:-y (?:development|zarkov)\.yaml|--data-dir \S+) ", "zcmd ", line)
         text = re.sub(r"\bzcmd ", f"{ZCMD} -y {self.server.settings} ", text)
         text = re.sub(r"(?<![\w/])zsend\.py ", f"{ZCMD.with_name('zsend.py')} ", text)
         text = re.sub(r"(perftest \S+) \d+ (\d+) \d+", r"\1 200 \2 1000", text)
+        if "zcmd jobs " in line:
+            text = text.replace("4e2723eeb240217416000001", self.newest_job())
         for name, here in {
             "tcp://localhost:6543": self.server.bson,
             "tcp://localhost:6546": self.server.ack,
@@ -135,7 +146,8 @@ def lines_of(page: str) -> list[str]:
 def test_the_shell_examples_of_a_page_run(page: str, tmp_path: Path) -> None:
     lines = [line for line in lines_of(page) if line != "zcmd shell"]
     assert lines
-    with RunningServer(tmp_path) as server:
+    computes = any(COMPUTING.search(line) for line in lines)
+    with RunningServer(tmp_path, "serve" if computes else "eventlog") as server:
         shell = Shell(server, tmp_path)
         shell.fill()
         for line in lines:

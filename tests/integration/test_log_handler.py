@@ -6,6 +6,7 @@ import logging
 import logging.config
 import logging.handlers
 import queue
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -90,7 +91,7 @@ def test_records_leave_by_themselves(server: AckServer, logger: logging.Logger) 
 def test_fifty_threads_lose_nothing(tmp_path: Path, logger: logging.Logger) -> None:
     server = RunningServer(tmp_path)
     with server:
-        handler = ZarkovHandler(server.ack, timeout_s=30)
+        handler = ZarkovHandler(server.ack, timeout_s=60)
         logger.addHandler(handler)
 
         def work(thread: int) -> None:
@@ -196,10 +197,77 @@ def test_a_server_that_is_away_holds_up_neither_the_program_nor_its_end_for_long
     assert "log records not acknowledged" in caplog.text
     handler.close()
     assert "log records given up" in caplog.text
+    assert (handler.dropped, handler.pending) == (1, 0)
     logger.info("too late")
     handler.flush()
     handler.close()
-    assert handler.dropped >= 1
+    assert (handler.dropped, handler.pending) == (2, 0)
+
+
+def test_all_that_is_given_up_at_the_end_is_counted_wherever_it_waited(small_client: None) -> None:
+    handler = ZarkovHandler(nowhere(), timeout_s=0.05)
+    for number in range(3000):
+        handler.handle(record("record %d", number))
+    handler.close()
+    assert 3000 <= handler.dropped <= 3002  # with the events that were to tell of the drops
+    assert handler.pending == 0
+
+
+def test_a_queue_that_is_cleared_while_the_thread_empties_it_ends_no_thread(small_client: None) -> None:
+    """`close` clears the queue between the thread's look at it and its taking."""
+    handler = ZarkovHandler(nowhere(), timeout_s=0)
+    sender: Any = handler._sender
+    gather = sender._gather
+
+    def gather_and_be_closed(me: threading.Thread) -> bool:
+        found = bool(gather(me))
+        if found:
+            sender._queue.clear()
+        return found
+
+    sender._gather = gather_and_be_closed
+    handler.handle(record("cleared"))
+    wait_until(lambda: not sender._queue)
+    handler.close()
+
+
+def test_a_fault_of_the_system_while_sending_does_not_end_the_thread(
+    server: AckServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler = ZarkovHandler(server.address)
+    client = handler._sender._client
+    with monkeypatch.context() as patched:
+        patched.setattr(client, "send_encoded", _out_of_files)
+        handler.handle(record("lost"))
+        wait_until(lambda: handler.dropped == 1)
+    assert "Too many open files" in caplog.text
+    handler.handle(record("sent"))
+    handler.close()
+    assert (messages(server)[0], handler.dropped) == ("sent", 1)
+
+
+def _out_of_files(events: list[bytes]) -> None:
+    raise OSError(24, "Too many open files")
+
+
+def test_records_are_sent_although_no_thread_can_be_started(
+    server: AckServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As from Python 3.12 on, once the interpreter has begun to end."""
+    for end in ("flush", "close"):
+        handler = ZarkovHandler(server.address)
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", _no_more_threads)
+            for number in range(2500):
+                handler.handle(record("%s %d", end, number))
+            getattr(handler, end)()
+        assert (handler.dropped, handler.pending) == (0, 0)
+        handler.close()
+    assert messages(server) == [f"{end} {number}" for end in ("flush", "close") for number in range(2500)]
+
+
+def _no_more_threads(thread: threading.Thread) -> None:
+    raise RuntimeError("can't create new thread at interpreter shutdown")
 
 
 # What must not come back in, or out.
@@ -213,6 +281,32 @@ def test_records_of_zarkov_itself_are_not_sent(server: AckServer, logger: loggin
     handler.handle(logging.LogRecord("zarkovian", logging.ERROR, "x.py", 1, "not own", None, None))
     handler.flush()
     assert messages(server) == ["not own"]
+
+
+def test_records_of_zarkov_itself_go_to_standard_error_where_no_other_handler_gets_them(
+    server: AckServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("propagate", False), ("handlers", [])):
+        monkeypatch.setattr(logging.getLogger("zarkov"), name, value)
+    logger = logging.getLogger("zarkov.client.log_sender")
+    others: list[str] = []
+    other = logging.Handler()
+    monkeypatch.setattr(other, "emit", lambda record: others.append(record.getMessage()))
+    handlers = [ZarkovHandler(server.address), ZarkovHandler(server.address), other]
+    for count, wanted in ((1, "lost\n"), (2, "lost\n"), (3, "")):
+        for handler in handlers[:count]:
+            logger.addHandler(handler)
+        try:
+            logger.debug("nothing")
+            logger.warning("lost")
+        finally:
+            for handler in handlers[:count]:
+                logger.removeHandler(handler)
+        assert capsys.readouterr().err == wanted
+    assert others == ["lost"]
+    for handler in handlers:
+        handler.close()
+    assert server.stored == []
 
 
 def test_a_refused_record_does_not_make_another(server: AckServer) -> None:
@@ -256,9 +350,9 @@ def test_records_of_the_sending_thread_are_not_sent(server: AckServer, logger: l
     sender: Any = handler._sender
     hand_over = sender._hand_over
 
-    def hand_over_talking(piece: list[bytes]) -> None:
+    def hand_over_talking(piece: list[bytes]) -> int:
         logger.info("from the sending thread")
-        hand_over(piece)
+        return int(hand_over(piece))
 
     sender._hand_over = hand_over_talking
     logger.info("record")
@@ -376,6 +470,55 @@ for number in range(3000):
     done = script(text, server.address)
     assert (done.returncode, done.stderr) == (0, "")
     assert messages(server) == [*(f"record {number}" for number in range(3000)), "from the last exit hook"]
+
+
+def test_a_script_ends_although_the_server_is_away_and_tells_what_is_lost() -> None:
+    text = """
+import logging, sys
+from zarkov.client.logging import ZarkovHandler
+logging.basicConfig(level=logging.INFO, handlers=[ZarkovHandler(sys.argv[1], timeout_s=0.2)])
+for number in range(30_000):
+    logging.info("record %d", number)
+"""
+    done = script(text, nowhere())
+    assert done.returncode == 0
+    told = [int(count) for count in re.findall(r"(?:dropped count|given up count)=(\d+)", done.stderr)]
+    assert sum(told) >= 30_000, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_in_a_program_with_gevents_patches_no_greenlet_waits_for_the_network(server: AckServer) -> None:
+    text = """
+from gevent import monkey
+monkey.patch_all()
+import gevent, logging, sys
+from zarkov.client.logging import ZarkovHandler
+handler = ZarkovHandler(sys.argv[1], timeout_s=30)
+logging.basicConfig(level=logging.INFO, handlers=[handler])
+def work(name):
+    for number in range(100):
+        logging.info("%d %d", name, number)
+        gevent.sleep(0)
+gevent.joinall([gevent.spawn(work, name) for name in range(10)])
+handler.flush()
+assert (handler.pending, handler.dropped) == (0, 0)
+away = ZarkovHandler(sys.argv[2], timeout_s=0.5)
+away.handle(logging.makeLogRecord({"name": "app", "msg": "kept"}))
+turns = 0
+def count():
+    global turns
+    while True:
+        turns += 1
+        gevent.sleep(0.01)
+gevent.spawn(count)
+away.flush()
+assert turns > 2, turns
+logging.getLogger("zarkov").setLevel("CRITICAL")
+away.close()
+"""
+    done = script(text, server.address, nowhere())
+    assert done.returncode == 0, done.stderr
+    assert sorted(messages(server)) == sorted(f"{name} {number}" for name in range(10) for number in range(100))
 
 
 def test_with_a_spool_what_was_logged_without_a_server_is_sent_by_the_next_run(

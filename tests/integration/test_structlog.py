@@ -80,6 +80,26 @@ def test_a_tee_hands_the_event_dict_on_unchanged(server: AckServer) -> None:
     assert server.documents()[0]["context"]["value"] == "<class 'object'>"
 
 
+class Talkative:
+    """A value that logs itself while it is made into text."""
+
+    def __init__(self, log: Any) -> None:
+        self.log = log
+
+    def __repr__(self) -> str:
+        self.log.info("from within", value=self)
+        return "talkative"
+
+
+def test_a_value_that_logs_while_it_is_logged_does_not_recurse(server: AckServer) -> None:
+    processor = ZarkovProcessor(server.address)
+    log = logger_of(processor)
+    log.info("value", field=Talkative(log))
+    processor.close()
+    (event,) = server.documents()
+    assert (event["extra"]["message"], event["context"]["field"]) == ("value", "talkative")
+
+
 def test_a_full_queue_drops_or_raises_as_told(server: AckServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zarkov.client.log_sender.CLIENT_EVENTS_MAX", 10)
     monkeypatch.setattr("zarkov.client.log_sender.LOOK_UP_S", 0.05)

@@ -143,6 +143,23 @@ def test_looking_at_a_long_list_takes_a_bounded_share_of_the_time(
     assert len(looks) == 2
 
 
+def test_a_key_that_may_be_new_is_told_to_try_again_while_the_list_is_not_looked_at(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = admission.allow_files
+
+    def interrupted(path: Path) -> list[Path]:
+        case.seconds += 3600  # as when the machine slept
+        return real(path)
+
+    monkeypatch.setattr(admission, "allow_files", interrupted)
+    assert case.status(new_pair().public) == b"400"
+    key = case.admit("ada")
+    assert case.status(key) == b"300"
+    case.seconds += admission.LOOK_PAUSE_S_MAX
+    assert case.status(key) == b"200"
+
+
 def test_an_entry_that_becomes_no_key_locks_out_itself_alone(case: Case, caplog: pytest.LogCaptureFixture) -> None:
     ada, bob = case.admit("ada"), case.admit("bob")
     (case.allow / "bob.key").write_text("half a k")

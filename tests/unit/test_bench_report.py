@@ -78,6 +78,16 @@ def test_being_above_the_floor_is_not_enough_when_a_peer_is_faster() -> None:
     assert verdict(line(target, zarkov=[95.0], floor=[100.0], peers={"slow": [10.0], "fast": [90.0]})) == "reached"
 
 
+def test_a_peer_may_have_to_be_beaten_by_a_factor_in_the_same_round() -> None:
+    target = Target(peer_ratios=(("Dask", 2.0),))
+    peers = {"Dask": [40.0, 20.0, 80.0], "Ray": [99.0, 99.0, 99.0]}
+    assert verdict(line(target, zarkov=[100.0, 50.0, 200.0], peers=peers)) == "reached"
+    assert verdict(line(target, zarkov=[70.0, 35.0, 140.0], peers=peers)) == "missed"
+    assert verdict(line(target, zarkov=[70.0, 35.0, 200.0], peers=peers)) == "missed, within the noise"
+    assert verdict(line(target, zarkov=[1.0], peers={"Dask": []})) == "reached"
+    assert describe(target, "events/s") == "2 times Dask"
+
+
 def test_peers_that_are_not_installed_decide_nothing() -> None:
     target = Target(ratio_min=0.5, above_peers=True)
     assert verdict(line(target, zarkov=[60.0], floor=[100.0], peers={"Redis": []})) == "reached"

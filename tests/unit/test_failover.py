@@ -82,9 +82,9 @@ def test_an_event_without_an_id_gets_one_in_front_and_keeps_the_rest() -> None:
 @pytest.mark.parametrize(
     "event",
     [
-        bson.encode({"_id": bson.ObjectId(), "type": "x"}),
+        bson.encode({"_id": bson.ObjectId("4e2723eeb240217416000001"), "type": "x"}),
         bson.encode({"type": "x", "_id": 5}),
-        bson.encode({"type": "x", "_id": bson.ObjectId()})[:-1] + b"\x01",
+        bson.encode({"type": "x", "_id": bson.ObjectId("4e2723eeb240217416000001")})[:-1] + b"\x01",
         bson.encode({"type": "x", "extra": bytes(EVENT_BYTES_MAX - 40)}),
     ],
 )

@@ -119,6 +119,22 @@ def test_no_error_and_no_repr_shows_a_secret(tmp_path: Path) -> None:
         assert pair.secret.decode() not in sentence
 
 
+def test_a_secret_given_in_the_place_of_its_files_name_is_not_shown() -> None:
+    pair = new_pair()
+    sentence = refused(read_secret, Path(pair.secret.decode().replace("/", "x")))
+    assert pair.secret.decode()[:8] not in sentence
+    assert "a key is given where the name" in sentence
+
+
+def test_a_key_that_could_not_be_written_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert "No space left" in refused(write_pair, tmp_path, "app", new_pair())
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_public_file_where_a_secret_is_needed_is_named_as_such(tmp_path: Path) -> None:
     public, secret = write_pair(tmp_path, "app", new_pair())
     public.chmod(0o600)

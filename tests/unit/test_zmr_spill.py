@@ -1,5 +1,6 @@
 """Intermediate data in memory and in files."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,8 @@ def test_runs_beyond_the_budget_lie_in_a_file_and_read_back_the_same(tmp_path: P
         assert [store.get(run) for run in runs] == given
         assert store.memory_bytes == sum(map(len, given[:4]))
         assert store.spilled_bytes == sum(map(len, given[4:]))
-        assert len(leftovers(tmp_path)) == 1
-    assert leftovers(tmp_path) == []
+        assert [path.name for path in tmp_path.iterdir()] == ["job-j"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_dropped_job_gives_its_memory_back_and_takes_its_files_with_it(tmp_path: Path) -> None:
@@ -28,7 +29,15 @@ def test_a_dropped_job_gives_its_memory_back_and_takes_its_files_with_it(tmp_pat
         assert store.get(other) == b"kept in a file"
         with pytest.raises(OSError, match="not there"):
             store.get(gone)
-        assert [path.name for path in leftovers(tmp_path)] == ["job-b"]
+        assert [path.name for path in tmp_path.iterdir()] == ["job-b"]
+
+
+def test_what_somebody_still_needs_is_no_leftover(tmp_path: Path) -> None:
+    with Spill(tmp_path, memory_bytes_max=0) as store:
+        store.put("a", b"x")
+        assert leftovers(tmp_path) == []
+        shutil.copytree(tmp_path / "job-a", tmp_path / "job-killed")
+        assert [path.name for path in leftovers(tmp_path)] == ["job-killed"]
 
 
 def test_only_folders_of_jobs_are_leftovers(tmp_path: Path) -> None:

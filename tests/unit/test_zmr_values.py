@@ -10,7 +10,16 @@ from bson import Binary, Decimal128, Int64, ObjectId, Regex
 from zarkov.errors import OutputInvalid
 from zarkov.store.keys import KEY_BYTES_MAX
 from zarkov.zmr import values
-from zarkov.zmr.values import key_of, keys_of, partition_of, shown_key, shown_stored, stored_key, through_bson, weight_of
+from zarkov.zmr.values import (
+    key_of,
+    keys_of,
+    partition_of,
+    shown_key,
+    shown_stored,
+    stored_key,
+    through_bson,
+    weight_of,
+)
 
 
 class Pair(NamedTuple):
@@ -124,7 +133,7 @@ def test_a_key_is_shown_as_a_tuple_and_stored_as_a_document(key: Any, shown: Any
 
 def test_a_partition_is_the_same_in_every_process_and_release() -> None:
     keys = [key_of(key) for key in ("commit", ("allura", 9), 1, None)]
-    assert [partition_of(key, 256) for key in keys] == [194, 79, 206, 244]
+    assert [partition_of(key, 256) for key in keys] == [86, 154, 149, 2]
     assert partition_of(keys[0], 1) == 0
 
 
@@ -140,7 +149,7 @@ def test_what_is_remembered_of_keys_is_bounded(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(values, "MEMO_MAX", 10)
     for number in range(1_000):
         assert key_of((f"name {number}",)) == key_of([f"name {number}"])
-        assert len(values._fields[0]) <= 10 or number < 1
+        assert len(values._fields[0]) <= 10
 
 
 def test_the_weight_of_a_value_follows_its_size() -> None:

@@ -13,9 +13,11 @@ from zarkov.cli import (
     export,
     find,
     init,
+    jobs,
     journal,
     keygen,
     loading,
+    mapreduce,
     migrate,
     perftest,
     rejected,
@@ -25,6 +27,7 @@ from zarkov.cli import (
     shell,
     stats,
     tail,
+    zmr,
 )
 from zarkov.cli.context import Zcmd
 from zarkov.cli.options import Options
@@ -48,10 +51,13 @@ for family in (
     tail,
     stats,
     export,
+    mapreduce,
+    jobs,
     rejected,
     journal,
     loading,
     rotate,
+    zmr,
     perftest,
     migrate,
     init,

@@ -16,12 +16,13 @@ def refuse_wide_binds(resolved: Resolved) -> None:
     ingest = resolved.settings.ingest
     if ingest.allow_plain or resolved.settings.curve.server_key_file is not None:
         return
-    for field in fields(ingest):
-        address = getattr(ingest, field.name)
-        if field.name.endswith("_bind_address") and not is_loopback(address):
+    names = [field.name for field in fields(ingest) if field.name.endswith("_bind_address")]
+    binds = {name: (getattr(ingest, name), "send and read events there") for name in names}
+    binds["zmr.req_bind"] = (resolved.settings.zmr.req_bind, "run programs here")
+    for name, (address, what) in binds.items():
+        if not is_loopback(address):
             raise ConfigError(
-                f"{field.name} in {resolved.origins[field.name]} is {address}: other machines could send and read "
-                "events there without a key",
+                f"{name} in {resolved.origins[name]} is {address}: other machines could {what} without a key",
                 hint=f"Three ways out: bind loopback ({_on_loopback(address)}); make keys with `zcmd keygen DIR` and "
                 "put the lines it prints into the settings; or set `allow_plain: true` on a network you trust.",
             )

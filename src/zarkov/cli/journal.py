@@ -125,7 +125,7 @@ def readers(ctx: typer.Context, as_json: AsJson = False) -> None:
             right=("next offset", "behind"),
         )
     else:
-        print("No reader is registered.", file=sys.stderr)
+        print("No reader is registered.")
 
 
 @family.command()

@@ -34,6 +34,7 @@ class ChildOptions:
 
     parent: process id of the supervisor, with whom the child dies; None when it runs alone.
     ready_fd: descriptor on which the child says that it is ready; None when nobody asks.
+    processes: how many worker processes to run; None leaves it to the settings.
     server: which of several event servers it is, behind the balancer; None for a single one.
     """
 
@@ -41,6 +42,7 @@ class ChildOptions:
     parent: int | None = None
     ready_fd: int | None = None
     server: int | None = None
+    processes: int | None = None
 
 
 def parse_child(argv: Sequence[str]) -> ChildOptions:
@@ -53,6 +55,7 @@ def parse_child(argv: Sequence[str]) -> ChildOptions:
     parser.add_argument("--parent", type=int)
     parser.add_argument("--ready-fd", type=int)
     parser.add_argument("--server", type=int)
+    parser.add_argument("--processes", type=int)
     found = parser.parse_args(argv)
     options = Options(found.file, found.data_dir, tuple(found.assignments), found.verbose)
-    return ChildOptions(options, found.parent, found.ready_fd, found.server)
+    return ChildOptions(options, found.parent, found.ready_fd, found.server, found.processes)

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from zarkov.errors import ConfigError, EventRefused, FilterInvalid, ZarkovError
+from zarkov.errors import ConfigError, EventRefused, FilterInvalid, FunctionFailed, ZarkovError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -80,9 +80,14 @@ def warn(sentence: str) -> None:
 
 
 def report(error: BaseException, *, verbose: bool = False) -> int:
-    """Print what went wrong as one sentence with its code and hint, and return the exit code."""
+    """Print what went wrong as one sentence with its code and hint, and return the exit code.
+
+    Before it stands the traceback of a function of map-reduce: its author needs it.
+    """
     if verbose:
         traceback.print_exception(error, file=sys.stderr)
+    elif isinstance(error, FunctionFailed) and error.traceback:
+        print(error.traceback, file=sys.stderr)
     if isinstance(error, ZarkovError):
         fault, code, hint = str(error), error.code, error.hint
     elif isinstance(error, OSError) and error.strerror:

@@ -33,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         logs.set_up(resolved.settings, "serve")
         for warning in (*resolved.warnings, *warnings(resolved.settings)):
             log.warning("%s", warning)
+        if resolved.settings.zmr.local_workers and _lacks_client_keys(resolved.settings):
+            log.warning("no workers of map-reduce are run: set curve.client_key_file and curve.server_public_key")
         return supervise(options, resolved.settings)
     except Exception as error:  # noqa: BLE001  # the outermost frame: every error ends as one sentence
         return report(error, verbose=options.verbose)
@@ -84,7 +86,16 @@ def children(options: Options, settings: Settings) -> list[ChildSpec]:
         found.append(ChildSpec("balancer", "zarkov.cli.balancer", argv))
     if settings.mongo_uri is not None:
         found.append(ChildSpec("loader", "zarkov.cli.loader", argv))
+    found.append(ChildSpec("zmr-router", "zarkov.cli.zmr_router", argv))
+    if settings.zmr.local_workers and not _lacks_client_keys(settings):
+        workers = (*argv, f"--processes={settings.zmr.local_workers}")
+        found.append(ChildSpec("zmr-worker", "zarkov.cli.zmr_worker", workers))
     return found
+
+
+def _lacks_client_keys(settings: Settings) -> bool:
+    """Whether workers would not be let in by the router of these settings."""
+    return settings.curve.server_key_file is not None and settings.curve.client_key_file is None
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`shell` and `script`: Python with `ZM`, `client` and the settings at hand."""
+"""`shell` and `script`: Python with `ZM`, `zmr`, `client` and the settings at hand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from zarkov.errors import ConfigError, ZarkovError
 PANEL = "Ask"
 BANNER = """\
 Zarkov {version} on {where}: ZM.event.m.find({{...}}).all()
-Here are ZM, client, settings, ObjectId, datetime. `from zarkov import client` works too.
+Here are ZM, zmr, client, settings, ObjectId, datetime. `from zarkov import client` works too.
 """
 
 
@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
 
 
 def shell(ctx: typer.Context) -> None:
-    """Ask in Python: IPython with `ZM`, `client`, `settings`, `ObjectId` and `datetime`.
+    """Ask in Python: IPython with `ZM`, `zmr`, `client`, `settings`, `ObjectId` and `datetime`.
 
     Works on a terminal and with a program on standard input. Also while the server runs.
 
@@ -37,14 +37,15 @@ def shell(ctx: typer.Context) -> None:
     """
     from zarkov import __version__
     from zarkov.cli.wiring import open_model
+    from zarkov.cli.zmr_wiring import open_zmr
 
     zcmd = zcmd_of(ctx)
-    with open_model(zcmd.settings) as model:
+    with open_model(zcmd.settings) as model, open_zmr(zcmd.settings) as zmr:
         if sys.stdin.isatty():
             settings = zcmd.settings
             where = f"MongoDB, database {settings.mongo_database}" if settings.mongo_uri else str(settings.data_dir)
             print(BANNER.format(version=__version__, where=where))
-        _start_ipython(_namespace(zcmd, model))
+        _start_ipython(_namespace(zcmd, model, zmr))
 
 
 def _start_ipython(namespace: dict[str, Any]) -> None:
@@ -86,21 +87,22 @@ def script(
     import traceback
 
     from zarkov.cli.wiring import open_model
+    from zarkov.cli.zmr_wiring import open_zmr
 
     if not file.is_file():
         raise ConfigError(f"{file} is not a file", hint="Name a Python file.")
     zcmd = zcmd_of(ctx)
     sys.argv = [str(file), *(arguments or ())]
     sys.path.insert(0, str(file.resolve().parent))
-    with open_model(zcmd.settings) as model:
+    with open_model(zcmd.settings) as model, open_zmr(zcmd.settings) as zmr:
         try:
-            runpy.run_path(str(file), init_globals=_namespace(zcmd, model), run_name="__main__")
+            runpy.run_path(str(file), init_globals=_namespace(zcmd, model, zmr), run_name="__main__")
         except Exception as error:  # noqa: BLE001  # the script's own fault: its author needs the traceback
             traceback.print_exception(error.with_traceback(_frames_of(error, file)))
             raise typer.Exit(EXIT_FAILED) from None
 
 
-def _namespace(zcmd: Zcmd, model: Any) -> dict[str, Any]:
+def _namespace(zcmd: Zcmd, model: Any, zmr: Any) -> dict[str, Any]:
     """The names at hand; with `ObjectId` and the module `datetime`, what is printed can be typed in again."""
     import datetime
 
@@ -110,6 +112,7 @@ def _namespace(zcmd: Zcmd, model: Any) -> dict[str, Any]:
 
     return {
         "ZM": model,
+        "zmr": zmr,
         "client": client,
         "settings": zcmd.settings,
         "ObjectId": ObjectId,

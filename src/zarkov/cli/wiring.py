@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from zarkov.config import Settings
 from zarkov.errors import ConfigError, ServerUnreachable
@@ -46,7 +46,7 @@ def require_journal(settings: Settings) -> None:
 
 
 @contextmanager
-def open_journals(settings: Settings) -> Iterator[Journals]:
+def open_journals(settings: Settings, *, on_corrupt: Literal["skip", "raise"] = "skip") -> Iterator[Journals]:
     """The journals of all event servers as one, for reading; one that was never begun is left out.
 
     Raises: ServerUnreachable: there is none yet.
@@ -57,7 +57,7 @@ def open_journals(settings: Settings) -> Iterator[Journals]:
     begun = [each.journal_dir for each in every_server(settings) if has_journal(each)]
     if not begun:
         require_journal(settings)
-    with Journals.open(begun or [settings.journal_dir]) as journals:
+    with Journals.open(begun or [settings.journal_dir], on_corrupt=on_corrupt) as journals:
         yield journals
 
 
@@ -111,7 +111,7 @@ def open_model(settings: Settings) -> Iterator[Any]:
     from zarkov.model import open_model as bind
 
     if not settings.mongo_uri:
-        _make_journal(settings)
+        make_journal(settings)
     with open_store(settings) as store, extra_databases(settings) as extra:
         yield bind(store, database=settings.mongo_database, extra=extra)
 
@@ -150,7 +150,7 @@ def has_journal(settings: Settings) -> bool:
     return (settings.journal_dir / CATALOG_NAME).exists()
 
 
-def _make_journal(settings: Settings) -> None:
+def make_journal(settings: Settings) -> None:
     """An empty journal, unless there is one; a server that is just making it is left to it."""
     from zarkov.cli.operations import hold
     from zarkov.errors import JournalLocked

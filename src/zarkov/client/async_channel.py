@@ -29,7 +29,7 @@ from collections.abc import Iterable, Sequence
 
 import zmq
 
-from zarkov.client.async_waiting import Line, Waiter, dismiss, tell, wait
+from zarkov.client.async_waiting import Line, Waiter, dismiss, loop_here, tell, wait
 from zarkov.client.connection import Connection
 from zarkov.client.frames import PRODUCER_BYTES_MAX, require_whole
 from zarkov.client.keys import Keys
@@ -39,7 +39,7 @@ from zarkov.client.outcome import full, stats_of, unacknowledged
 from zarkov.client.pump import Pump
 from zarkov.client.reporter import Reporter
 from zarkov.client.stats import ClientStats
-from zarkov.errors import ClientClosed, ClientError, NotAcknowledged
+from zarkov.errors import ClientClosed, NotAcknowledged
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +104,10 @@ class AsyncAckLink:
     @property
     def stats(self) -> ClientStats:
         return stats_of(self._outbox, self._dropped)
+
+    @property
+    def is_closed(self) -> bool:
+        return self._stopped
 
     @property
     def position(self) -> dict[str, int]:
@@ -202,19 +206,12 @@ class AsyncAckLink:
 
     def _here(self) -> asyncio.AbstractEventLoop:
         """The running loop, which is this client's. Raises: ClientError: it is another's, or none runs."""
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            hint = "Await it in the event loop's thread; ZarkovClient is for programs without one."
-            raise ClientError("an AsyncZarkovClient was used where no event loop runs", hint=hint) from None
+        loop = loop_here(self._loop)
         if loop is not self._loop:
             self._bind(loop)
         return loop
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._loop is not None and not self._loop.is_closed():
-            hint = "Make one client for each event loop; call it from others by asyncio.run_coroutine_threadsafe."
-            raise ClientError("an AsyncZarkovClient was used in another event loop than its own", hint=hint)
         self._unbind()
         self._loop = loop
         connection = self._connection or self._connect()
@@ -315,14 +312,18 @@ class AsyncAckLink:
         if self._closing:
             raise ClientClosed("the client was closed while an event waited for room")
         if not found:
-            raise full(self._outbox, self._address, timeout_s)
+            raise full(self._outbox, self._address, timeout_s, self._fault)
         return True
 
     def _failure(self, done: bool, waited_s: float) -> NotAcknowledged | None:
         refused = self._outbox.counters.refused - self._refused_before
         self._refused_before = self._outbox.counters.refused
-        fault = self._connection.fault if self._connection is not None else ""
-        return unacknowledged(self._outbox, self._address, fault, done=done, refused=refused, waited_s=waited_s)
+        return unacknowledged(self._outbox, self._address, self._fault, done=done, refused=refused, waited_s=waited_s)
+
+    @property
+    def _fault(self) -> str:
+        """Why there is no connection, where the server's answer says so; "" otherwise."""
+        return self._connection.fault if self._connection is not None else ""
 
     # The end.
 

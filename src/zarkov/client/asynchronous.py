@@ -118,11 +118,13 @@ class AsyncZarkovClient:
         cancelled, the client is closed all the same.
         Raises: NotAcknowledged, as `flush`.
         """
-        self._closed = True
         try:
             await self._link.shut(timeout)
         finally:
-            lifecycle.closed(self._link)
+            # Not where it was called outside of the client's loop.
+            self._closed = self._link.is_closed
+            if self._closed:
+                lifecycle.closed(self._link)
 
     @property
     def stats(self) -> ClientStats:

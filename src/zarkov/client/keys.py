@@ -11,6 +11,9 @@ import zmq
 from zarkov.errors import KeyInvalid
 from zarkov.keyfiles import is_key, public_key, read_secret
 
+#: The way out where the keys of both sides keep a connection from being made.
+HINT_REFUSED = "Compare the keys of both sides with what `zcmd keygen` printed; `curve.allow` says who is let in."
+
 
 @dataclass(frozen=True, slots=True)
 class Keys:

@@ -12,6 +12,7 @@ import contextlib
 import logging
 import math
 import os
+import select
 import socket
 
 import zmq
@@ -151,8 +152,9 @@ class Line:
         os.close(self._nudge)
 
 
-def _poller(*descriptors: int) -> zmq.Poller:
-    poller = zmq.Poller()
+def _poller(*descriptors: int) -> select.poll:
+    # Not zmq.Poller: of this one gevent's patches know, whose greenlets a wait in C would hold up, all of them.
+    poller = select.poll()
     for descriptor in descriptors:
-        poller.register(descriptor, zmq.POLLIN)
+        poller.register(descriptor, select.POLLIN)
     return poller

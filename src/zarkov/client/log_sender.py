@@ -200,7 +200,7 @@ class LogSender:
     def _empty_without_thread(self) -> None:
         """Hand over here what was taken when no thread could be started any more."""
         while self._thread is None and (piece := self._take()):
-            self._hand_over(piece)
+            self._dropped += self._hand_over(piece)
             self._handed += len(piece)
 
     def _take(self) -> list[bytes]:
@@ -216,10 +216,11 @@ class LogSender:
         self._thread_id = threading.get_ident()
         while self._gather(me):
             piece = self._take()
-            self._hand_over(piece)
+            lost = self._hand_over(piece)
             if self._thread is not me:
                 return
             with self._changed:
+                self._dropped += lost
                 self._handed += len(piece)
                 self._changed.notify_all()
             self._tell_of_drops(at_once=False)
@@ -237,8 +238,11 @@ class LogSender:
                 changed.wait_for(lambda: self._hurried, GATHER_S)
             return self._thread is me
 
-    def _hand_over(self, piece: list[bytes]) -> None:
-        """Give the piece to the client, however long it has no room: until the time that a close has named."""
+    def _hand_over(self, piece: list[bytes]) -> int:
+        """Give the piece to the client, however long it has no room: until the time that a close has named.
+
+        Returns: how many it did not take.
+        """
         client = self._client
         before = client.stats.taken
         while (done := client.stats.taken - before) < len(piece):
@@ -253,16 +257,13 @@ class LogSender:
             except Exception:
                 # Of the system, as too many open files: the thread has to live on for the records that follow.
                 logger.exception("log records given up count=%d", len(piece) - done)
-            else:
-                return
-            with self._changed:
-                self._dropped += len(piece) - (client.stats.taken - before)
-            return
+            break
+        return len(piece) - (client.stats.taken - before)
 
     def _tell_of_drops(self, *, at_once: bool) -> None:
         self._log_drops(at_once=at_once)
         if self._drop_note is not None and (count := self._noted.more(self._dropped, at_once=at_once)):
-            self._hand_over([self._drop_note(count)])
+            self._noted.count -= count * self._hand_over([self._drop_note(count)])  # told of the next time, if lost
 
     def _log_drops(self, *, at_once: bool) -> None:
         if count := self._logged.more(self._dropped, at_once=at_once):

@@ -27,8 +27,9 @@ class ZarkovHandler(logging.Handler):
     """Sends each record as one event; never waits for the network, unless `on_full` says so.
 
     Records of Zarkov's own loggers, and those made while another is taken in the same thread, are not sent: they
-    would come back without end. The handler keeps working in forked children, each with an empty queue of its own.
-    It is flushed and closed at the program's end (`logging.shutdown`), which waits for at most `timeout_s`.
+    would come back without end; the former go to standard error where no other handler gets them. The handler keeps
+    working in forked children, each with an empty queue of its own. It is flushed and closed at the program's end
+    (`logging.shutdown`), which waits for at most `timeout_s`.
 
     Args:
         address: the server's `ack_bind_address` (6546), or without `ack` its `bson_bind_address` (6543); with `ack`
@@ -108,8 +109,14 @@ class ZarkovHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take one record, as it is now. Raises: QueueFull: on_full is "raise"."""
+        if record.name.partition(".")[0] == "zarkov":
+            last = logging.lastResort
+            if last is not None and record.levelno >= last.level and self._is_alone(record.name):
+                # As logging does where a program has no handler: that records are lost must be told somewhere.
+                last.handle(record)
+            return
         here = self._here.__dict__
-        if record.name.partition(".")[0] == "zarkov" or "busy" in here or self._sender.is_own_thread():
+        if "busy" in here or self._sender.is_own_thread():
             return
         here["busy"] = True
         try:
@@ -120,6 +127,15 @@ class ZarkovHandler(logging.Handler):
             self.handleError(record)
         finally:
             del here["busy"]
+
+    def _is_alone(self, name: str) -> bool:
+        """Whether this logger's records come to handlers of this kind only, and to this one first."""
+        found: list[logging.Handler] = []
+        logger: logging.Logger | None = logging.getLogger(name)
+        while logger is not None:
+            found += logger.handlers
+            logger = logger.parent if logger.propagate else None
+        return found[:1] == [self] and all(isinstance(each, ZarkovHandler) for each in found)
 
     def flush(self) -> None:
         """Wait until every record taken so far is acknowledged, at most `timeout_s`; the log tells of what is not."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from zarkov.client.keys import HINT_REFUSED
 from zarkov.client.outbox import Outbox
 from zarkov.client.stats import ClientStats
 from zarkov.errors import NotAcknowledged, QueueFull
@@ -37,7 +38,8 @@ def unacknowledged(
         when = "before the client was closed" if outbox.counters.abandoned else f"within {waited_s:g} s"
         met = "" if outbox.greeted and not fault else f"; {fault or 'no acknowledging server answers there'}"
         text = f"{count:,} events not acknowledged by {address} {when}{met}"
-        return NotAcknowledged(text + (f"; {refused:,} refused" if refused else ""))
+        hint = HINT_REFUSED if fault else None
+        return NotAcknowledged(text + (f"; {refused:,} refused" if refused else ""), hint=hint)
     if not refused:
         return None
     failure = NotAcknowledged(
@@ -48,12 +50,14 @@ def unacknowledged(
     return failure
 
 
-def full(outbox: Outbox, address: str, waited_s: float) -> QueueFull:
-    """The error of an event that found no room within `waited_s`."""
-    fault = outbox.backlog.fault
-    if fault is not None:
-        return QueueFull(f"no event is taken now: {fault}", hint=fault.hint)
+def full(outbox: Outbox, address: str, waited_s: float, fault: str = "") -> QueueFull:
+    """The error of an event that found no room within `waited_s`; fault: as for `unacknowledged`."""
+    spool_fault = outbox.backlog.fault
+    if spool_fault is not None:
+        return QueueFull(f"no event is taken now: {spool_fault}", hint=spool_fault.hint)
     text = f"{outbox.pending_events:,} events wait for acknowledgement by {address} (waited {waited_s:g} s)"
+    if fault:
+        return QueueFull(f"{text}; {fault}", hint=HINT_REFUSED)
     if not outbox.backlog.is_kept:
         return QueueFull(text)
     most = f"the spool is full, with {outbox.pending_bytes:,} of {outbox.backlog.bytes_max:,} bytes"

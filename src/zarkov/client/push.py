@@ -14,7 +14,7 @@ from collections.abc import Iterable
 import zmq
 
 from zarkov.client.connection import Connection
-from zarkov.client.keys import Keys
+from zarkov.client.keys import HINT_REFUSED, Keys
 from zarkov.client.limits import Limits, OnFull
 from zarkov.client.stats import ClientStats
 from zarkov.errors import ClientClosed, QueueFull
@@ -149,7 +149,8 @@ class PushLink:
             if self._on_full != "drop":
                 waiting = f"{self._limits.queue_events_max:,} events wait for {self._address}, which takes none"
                 raise QueueFull(
-                    f"{waiting}: {fault}" if fault else waiting, hint="Start the server, or send slower."
+                    f"{waiting}: {fault}" if fault else waiting,
+                    hint=HINT_REFUSED if fault else "Start the server, or send slower.",
                 ) from None
             self._dropped += 1
             return

@@ -19,7 +19,7 @@ import zmq
 
 from zarkov.client import frames
 from zarkov.client.connection import POLLIN, POLLOUT, Connection
-from zarkov.client.keys import Keys
+from zarkov.client.keys import HINT_REFUSED, Keys
 from zarkov.errors import BatchTooLarge, NotAcknowledged, ServerUnreachable, ZarkovError, error_codes
 
 _SEND_QUEUE_MAX = 16  # messages; one is under way at a time
@@ -27,7 +27,6 @@ _SEND_QUEUE_MAX = 16  # messages; one is under way at a time
 ANSWER_S, PAUSE_S = 5.0, 0.2
 _BLOCKED_S = 0.05
 _LOOK_S_MAX = 1.0
-_HINT_KEYS = "Compare the keys of both sides: `curve:` in their settings, as `zcmd keygen` printed it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,4 +154,4 @@ class StepwiseSender:
         fault = self._connection.fault
         why = fault or f"no acknowledging server answers within {self._timeout_s:g} s"
         left = "nothing was sent" if self._sequence == 1 else "the rest was not sent"
-        return ServerUnreachable(f"{self._address}: {why}; {left}", hint=_HINT_KEYS if fault else None)
+        return ServerUnreachable(f"{self._address}: {why}; {left}", hint=HINT_REFUSED if fault else None)

@@ -68,6 +68,7 @@ class ZarkovProcessor:
             spool=spool,
             drop_note=self._shape.of_drops,
         )
+        self._here = threading.local()
         lifecycle.watch(self, self._sender)
 
     def __call__(self, logger: Any, method_name: str, event_dict: MutableMapping[str, Any]) -> Any:
@@ -75,14 +76,19 @@ class ZarkovProcessor:
 
         Raises: structlog.DropEvent, which ends the event, without `tee`; QueueFull: on_full is "raise".
         """
-        if not self._sender.is_own_thread():
+        here = self._here.__dict__
+        # A value that logs while it is made into text would come back without end.
+        if "busy" not in here and not self._sender.is_own_thread():
+            here["busy"] = True
             try:
                 self._sender.put(self._event(logger, method_name, event_dict))
-            except QueueFull:
+            except (QueueFull, RecursionError):
                 raise
             except Exception:  # noqa: BLE001  As logging does: told, but never raised into the program.
                 if logging.raiseExceptions:
                     traceback.print_exc()
+            finally:
+                del here["busy"]
         if self._tee:
             return event_dict
         from structlog import DropEvent

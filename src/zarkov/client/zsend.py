@@ -9,6 +9,7 @@ number; the others are sent all the same.
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ _HINT_KEYS = "Give --client-key FILE, whose public key the server lets in, and -
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0: all lines were sent; 1: some were not, or no server was reached; 2: wrong usage."""
     options = _parser().parse_args(arguments)
+    logging.getLogger("zarkov").addHandler(logging.NullHandler())  # What the log would tell is told below.
     try:
         link = PushLink(
             options.uri,

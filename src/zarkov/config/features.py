@@ -99,6 +99,9 @@ class ZmrSettings:
     inline_bytes_max: int = setting(
         16 * MIB, "Bytes of results that are returned and not stored", unit="bytes", minimum=1024, maximum=1 * GIB
     )
+    request_timeout_s: float = setting(
+        30, "Clients wait so long for the router's answer to a request", unit="s", minimum=0.1, maximum=3600
+    )
     executor: str = setting(
         "zmr",
         "Where jobs run that do not say: in the calling process, on the router's workers, on Dask",

@@ -4,9 +4,10 @@ Theory of operation. libzmq has checked by then that the peer owns the secret of
 whether that key is on the list. The list is looked at before every answer and once a second, and read again when a
 file of it changed. What cannot be read lets nobody in: a line or a file of the list that is no key grants nothing,
 and a list that is gone, unreadable or open for everybody to write refuses all, until it is mended; they are told to
-try again (300), and not that their key is wrong (400), after which ZeroMQ's own clients would not. A key that was let
-in and is no longer on the list is told by `look`, with the addresses it came from, so that its connections can be
-cut: ZeroMQ shakes hands once a connection.
+try again (300), and not that their key is wrong (400), after which ZeroMQ's own clients would not, and would drop
+what they have queued. So is a key that is not listed when the list was not looked at for this answer: it may be new.
+A key that was let in and is no longer on the list is told by `look`, with the addresses it came from, so that its
+connections can be cut: ZeroMQ shakes hands once a connection.
 
 No socket and no greenlet here: any loop that has a ZAP socket can use it.
 """
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 #: Of the time, at most this share is spent on looking whether the list changed, however long the list is.
 LOOK_SHARE_MAX = 0.05
+#: But it is looked at again after this long, however long one look took.
+LOOK_PAUSE_S_MAX = 5.0
 #: A file that changed less than this before it was read may change again within the same tick of the clock.
 _SETTLED_S = 2.0
 #: Refusals are logged at most this often, with their count since.
@@ -71,11 +74,16 @@ class Admission:
         self._log_again_at = 0.0
         self._last_refused = ("", "")
         self._refused = metrics.counter("handshakes_refused", "connections refused: their key is not let in")
-        metrics.gauge("keys_allowed", "client keys that are let in", lambda: len(self._allowed.names))
+        metrics.gauge("keys_allowed", "client keys that are let in", lambda: self.allowed_count)
+
+    @property
+    def allowed_count(self) -> int:
+        """How many keys are let in."""
+        return len(self._allowed.names)
 
     def answer(self, request: Sequence[bytes]) -> list[bytes]:
         """The answer's frames to a ZAP request's frames."""
-        self._refresh()
+        is_current = self._refresh()
         padding = [b""] * (6 - len(request))
         version, request_id, _domain, address, _identity, mechanism, *credentials = [*request, *padding]
         if version != _VERSION or mechanism != b"CURVE" or len(credentials) != 1 or len(credentials[0]) != 32:
@@ -83,7 +91,8 @@ class Admission:
         key = z85.encode(credentials[0])
         name = self._allowed.names.get(key)
         if name is None:
-            return self._refuse(request_id, address, key.decode(), b"300" if self._is_closed else b"400")
+            is_known_wrong = is_current and not self._is_closed
+            return self._refuse(request_id, address, key.decode(), b"400" if is_known_wrong else b"300")
         came_from = self._seen.setdefault(key, set())
         came_from.add(address.decode("latin-1") if len(came_from) < ADDRESSES_MAX else EVERYWHERE)
         logger.debug("handshake accepted name=%s address=%s", name, address.decode("latin-1"))
@@ -114,16 +123,18 @@ class Admission:
             self._unlogged = 0
             self._log_again_at = now + LOG_EVERY_S
 
-    def _refresh(self) -> None:
+    def _refresh(self) -> bool:
+        """Look whether the list changed; False: it is too soon after the last look."""
         began = self._monotonic_s()
         if began < self._look_again_at:
-            return
+            return False
         stamp = self._look_at_files()
         if stamp is None or stamp != self._stamp:
             self._read()
             self._stamp = stamp
         now = self._monotonic_s()
-        self._look_again_at = now + (now - began) / LOOK_SHARE_MAX
+        self._look_again_at = now + min((now - began) / LOOK_SHARE_MAX, LOOK_PAUSE_S_MAX)
+        return True
 
     def _look_at_files(self) -> _Stamp | None:
         """What tells one state of the list from another; None when it is too young to, or cannot be looked at."""

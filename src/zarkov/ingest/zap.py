@@ -72,6 +72,7 @@ class ZapHandler:
         except BaseException:
             self.socket.close()
             raise
+        logger.info("sockets ask for keys allowed=%d path=%s", self._admission.allowed_count, keys.allow)
 
     def turn(self) -> bool:
         """Answer what was asked, and see whether keys were revoked; at least every LOOK_S.

@@ -13,9 +13,13 @@
     array_update
     events           the collections `event`, `event.0` ...: the journal, append-only
     keys,            every other collection: one SQLite file, in the order of `_id`
+    encoded,
+    document_table,
+    output_files,
     document_file,
     documents
-    sqlite           the embedded store: both together
+    sqlite_output    many documents at once, each commit once; large ones in a file of their own
+    sqlite           the embedded store: all together
     names,           what a collection may be called; the generations of events as one; who may not write to them
     generations,
     append_only
@@ -24,6 +28,9 @@
     mongo_reading,   a collection in MongoDB: reading, documents, events
     mongo_documents,
     mongo_events
+    mongo_commits,   many documents at once, each commit once: staged, decided, published
+    mongo_stage,
+    mongo_output
     mongo            the store on MongoDB, by its address
     extra            other databases, by the names of the settings
     checksum,        for moving everything from one store to the other

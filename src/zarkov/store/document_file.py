@@ -145,6 +145,8 @@ class DocumentFile:
 
     def tidy(self) -> None:
         """Remove what is left over: files and rows that are no collection's any more."""
+        if not self.path.exists():
+            return
         self.outputs.sweep(self._is_placed)
         for collection in self.placed():
             while self.main.count(collection, 1):

@@ -3,6 +3,7 @@
     {_id, commit, collection, kind, state, stage?, at}
 
     staging     documents are being written to the collection `stage`, by the attempt that named it
+    dropping    they will not be: `stage` is being dropped
     staged      decided: everything is there; from now on it is only finished, by whoever comes
     applied     [merge] everything is copied; the marks are being taken off
     done        `stage` is gone
@@ -36,7 +37,7 @@ STAGES = "zarkov.stage."
 _SLACK = 1_000
 
 Kind = Literal["replace", "merge"]
-State = Literal["staging", "staged", "applied", "done"]
+State = Literal["staging", "dropping", "staged", "applied", "done"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,11 @@ class Commit:
     kind: Kind
     state: State
     stage: str
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether it is written, or will be."""
+        return self.state in ("staged", "applied", "done")
 
 
 class Commits:
@@ -95,9 +101,14 @@ class Commits:
         if self._collection.update_one(self._here(commit), {"$set": {"at": self._now()}}).matched_count != 1:
             raise _overtaken(commit)
 
-    def remove(self, commit: Commit) -> bool:
-        """Forget an attempt that was not decided; False: it is not where it was."""
-        return self._collection.delete_one(self._here(commit)).deleted_count == 1
+    def remove(self, commit: Commit) -> None:
+        """Forget an attempt that was not decided."""
+        self._collection.delete_one(self._here(commit))
+
+    def decided(self, collection: str) -> list[Commit]:
+        """The commits of a collection that are decided and not done."""
+        wanted = {"collection": collection, "state": {"$in": ["staged", "applied"]}}
+        return [_commit(each) for each in self._collection.find(wanted)]
 
     def under_way(self, commit: str) -> list[Commit]:
         """The collections of a commit that are not done."""

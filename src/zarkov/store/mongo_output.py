@@ -1,13 +1,14 @@
 """Outputs in MongoDB; see contract.Outputs. It needs no transactions.
 
-Theory of operation. Documents are first written to a collection of their own, `zarkov.stage.*`; when all are there the
-commit is *decided*, in one write (`mongo_commits`). What follows can be repeated from its beginning, by whoever comes:
+Theory of operation. Documents are first written to a collection of their own, `zarkov.stage.*`; when all are there
+the commit is *decided*, in one write (`mongo_commits`). What follows can be repeated from its beginning, by whoever
+comes:
 
     replace     the stage is renamed to the target, in one step; it is done when there is no stage any more
     merge       documents are copied with the commit's mark, where that is not there yet; then the marks are taken off
 
 What a crash leaves behind: before the decision nothing to be seen, and a stage that the next attempt or `settle`
-drops; after it a commit that the next attempt or `settle` finishes.
+drops; after it a commit that the next attempt, the next commit of the collection or `settle` finishes.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 from pymongo import ReadPreference
@@ -23,7 +24,7 @@ from pymongo.write_concern import WriteConcern
 
 from zarkov import codec
 from zarkov.crash import crash_point
-from zarkov.errors import StoreError, StoreFailed, StoreUnreachable
+from zarkov.errors import StoreError, StoreFailed
 from zarkov.event import Document
 from zarkov.store.contract import Row
 from zarkov.store.encoded import batches, encoded, with_id
@@ -45,7 +46,7 @@ class MongoOutput:
 
     def __init__(
         self,
-        database: Database[Document],
+        database: Database[Any],
         new_id: Callable[[], ObjectId] = ObjectId,
         *,
         now: Callable[[], datetime] = utc_now,
@@ -73,6 +74,7 @@ class MongoOutput:
     def stored(self, name: str, rows: Sequence[Row]) -> list[Row]:
         """The documents with the `_id`s of these."""
         found: list[Row] = []
+        self._finish_others(name)
         for at in range(0, len(rows), ASKED_COUNT):
             idents = [codec.decode(data)["_id"] for _, data in rows[at : at + ASKED_COUNT]]
             with translated():
@@ -89,28 +91,28 @@ class MongoOutput:
         """Finish what was decided, remove the rest."""
         with translated(StoreFailed):
             for each in self._commits.under_way(commit):
-                if each.state != "staging":
+                if each.is_decided:
                     self._finish(each)
-                elif self._commits.remove(each):
-                    self._database.drop_collection(each.stage)
+                else:
+                    self._abandon(each)
 
     def _write(self, name: str, documents: Iterable[Document | Row], commit: str, kind: Kind) -> bool:
         check_commit(commit, name)
         with translated(StoreFailed):
             found = self._commits.find(commit, name)
-            if found is not None and found.state == "staging":
-                self.settle(commit)
-                found = None
-            if found is not None:
+            if found is not None and found.is_decided:
                 self._finish(found)
                 return False
+            if found is not None:
+                self._abandon(found)
+            self._finish_others(name)
             begun = self._commits.begin(commit, name, kind)
         try:
             self._stage(begun, documents)
-        except Exception as error:
-            if not isinstance(error, StoreUnreachable):
-                with suppress(StoreError):
-                    self.settle(commit)
+        except Exception:
+            with suppress(StoreError), translated():
+                self._database.drop_collection(begun.stage)  # also if another attempt took over: only this one had it
+                self._abandon(begun)
             raise
         with translated(StoreFailed):
             decided = self._commits.move(begun, "staged")
@@ -134,9 +136,23 @@ class MongoOutput:
                 copy_indexes(raw(self._database, begun.collection), stage)
         crash_point("after_stage")
 
+    def _abandon(self, attempt: Commit) -> None:
+        """Undo what was not decided."""
+        dropping = attempt if attempt.state == "dropping" else self._commits.move(attempt, "dropping")
+        self._database.drop_collection(dropping.stage)
+        self._commits.remove(dropping)
+
+    def _finish_others(self, name: str) -> None:
+        """Commits of a collection are written in the order in which they were decided."""
+        with translated(StoreFailed):
+            for each in self._commits.decided(name):
+                self._finish(each)
+
     def _finish(self, decided: Commit) -> None:
         """From where it is to the end."""
-        stage, target = raw(self._database, decided.stage or "-"), raw(self._database, decided.collection)
+        if decided.state == "done":
+            return
+        stage, target = raw(self._database, decided.stage), raw(self._database, decided.collection)
 
         def touch() -> None:
             self._commits.touch(decided)
@@ -149,9 +165,8 @@ class MongoOutput:
         if decided.state == "applied":
             take_marks_off(stage, target, decided.commit, touch)
             stage.drop()
-        if decided.state != "done":
-            crash_point("after_publish")
-            self._commits.move(decided, "done")
+        crash_point("after_publish")
+        self._commits.move(decided, "done")
 
     def _row(self, document: Document) -> Row:
         return b"", encoded(with_id(document, self._new_id))

@@ -22,6 +22,7 @@ from pymongo.errors import BulkWriteError, OperationFailure
 from zarkov import codec
 from zarkov.crash import crash_point
 from zarkov.errors import DocumentExists, StoreFailed
+from zarkov.store.compare import Key, sort_key
 from zarkov.store.contract import MARK, Row
 from zarkov.store.mongo_errors import DUPLICATE_KEY, INVALID_NAMESPACE, NAMESPACE_MISSING, NOT_IMPLEMENTED
 
@@ -138,8 +139,9 @@ def _copied(target: Raw, documents: list[RawBSONDocument], commit: str) -> list[
     return [each for each in there if _ident(each) not in written]
 
 
-def _ident(document: RawBSONDocument) -> bytes:
-    return codec.encode({"": document["_id"]})
+def _ident(document: RawBSONDocument) -> Key:
+    """The `_id` so that equal ones are equal, whatever type of number they are of."""
+    return sort_key(codec.decode(bytes(document.raw))["_id"])
 
 
 def _pages(stage: Raw) -> Iterator[list[RawBSONDocument]]:

@@ -70,14 +70,13 @@ class SqliteOutput:
 
     def settle(self, commit: str) -> None:
         """Remove what is left over, of this commit and of others."""
-        if self._file.path.exists():
-            self._file.tidy()
+        self._file.tidy()
 
     def _once(self, name: str, commit: str, write: Callable[[], None]) -> bool:
         check_commit(commit, name)
-        if self.was_committed(commit, name):
-            return False
         try:
+            if self.was_committed(commit, name):
+                return False
             write()
         except _Committed:
             return False

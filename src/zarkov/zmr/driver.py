@@ -7,7 +7,7 @@ gives the tasks to workers:
     Assign          (the executor)      a task to a worker; then
                     keep, done          what it gave, as a mark for the scheduler; or
                     failed              what it raised, as a sentence for the scheduler
-    Plan            plan                the tasks that reduce, or finalize
+    Plan            plan                the tasks that reduce, reduce again with what is stored, or finalize
     Commit          commit              the output is published
     Finish          ended               the last word; then `close`
 
@@ -21,33 +21,43 @@ from any thread. Nothing here survives the process: a job that was cut off is ru
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from zarkov.codec import decode
 from zarkov.config import ZmrSettings
-from zarkov.errors import FunctionFailed, ZarkovError
+from zarkov.errors import FunctionFailed, OutputInvalid, StoreUnreachable, ZarkovError
 from zarkov.event import Document
 from zarkov.zmr import scheduler
 from zarkov.zmr.execute import Limits
 from zarkov.zmr.inputs import ChunkInput
 from zarkov.zmr.job import Job, JobState, Timings
-from zarkov.zmr.kept import KeptPart, KeptSource, Mark, Piece, by_partition, keep_pieces
+from zarkov.zmr.kept import KeptPart, KeptSource, Mark, Piece, Slice, by_partition, keep_pieces
 from zarkov.zmr.reading import JobInput
 from zarkov.zmr.request import JobRequest
 from zarkov.zmr.runs import RunSource
 from zarkov.zmr.spill import Spill
 from zarkov.zmr.split import partition_count_for
-from zarkov.zmr.tasks import BasicTask, Code, FinalizeTask, MapTask, ReduceTask, Report, Task
+from zarkov.zmr.tasks import BasicTask, Code, FinalizeTask, MapTask, ReduceTask, Report, RereduceTask, Task
 
 #: Characters of what a job's functions printed that are kept, all tasks together.
 PRINTED_CHARS_MAX = 1_000_000
+#: Seconds before a commit is tried again, doubled each time.
+RETRY_S = 0.5
 
 
 class Output(Protocol):
-    """Where a job's results go; `commit` takes runs of documents (`results.results_in`), and publishes them."""
+    """Where a job's results go, which are runs of documents; see `output.JobOutput`."""
+
+    @property
+    def reduces(self) -> bool:
+        """Whether results have to be reduced with what is stored."""
+
+    def stored(self, sources: Sequence[RunSource]) -> Iterator[bytes]:
+        """The pieces of a run: the documents that are stored under the keys of these results."""
 
     def commit(self, sources: Sequence[RunSource]) -> Any:
         """Publish; a second call for the same job changes nothing. Raises: ZarkovError."""
@@ -75,6 +85,8 @@ class JobDriver:
     ) -> None:
         self.id = job_id
         self.request = request
+        #: What the job returns, once it is committed: documents, by collection in xmapreduce, where those that were
+        #: stored are a number; in `basic` what the function gave; None where all was stored.
         self.value: Any = None
         self._source = source
         self._output = output
@@ -85,10 +97,17 @@ class JobDriver:
         self._lock = threading.Lock()
         self._code = Code.of(request, _limits(settings, captured))
         self._partition_count = 0
+        self._called: Sequence[Mark] = ()
         self._failure: FunctionFailed | None = None
-        position = {} if source is None else source.position
         self._events_total = 0
-        self._job = Job(job_id, JobState.QUEUED, request.to_wire(), position, timings=Timings(submitted_at=now()))
+        self._job = Job(
+            job_id,
+            JobState.QUEUED,
+            request.to_wire(),
+            {} if source is None else source.position,
+            timings=Timings(submitted_at=now()),
+            parts=[] if source is None else source.parts(),
+        )
 
     @property
     def limits(self) -> scheduler.Limits:
@@ -99,7 +118,7 @@ class JobDriver:
             outstanding_reduces=settings.outstanding_reduces,
             attempts_max=settings.task_attempts_max,
             lease_s=settings.task_timeout_s,
-            finalizes=self.request.finalize is not None,
+            more=self._stages_more(),
         )
 
     def read(self, count: int) -> tuple[list[Task], bool]:
@@ -137,32 +156,40 @@ class JobDriver:
         """A task raised: what the scheduler is to be told."""
         said = f"{error}{_place_of(task)}"
         with self._lock:
-            if isinstance(error, FunctionFailed):
-                self._failure = error
-                self._job = replace(self._job, printed=_joined(self._job.printed, error.printed))
+            self._failure = error if isinstance(error, FunctionFailed) else None
+            if self._failure is not None:
+                self._job = replace(self._job, printed=_joined(self._job.printed, self._failure.printed))
         return said
 
     def plan(self, stage: scheduler.Stage, marks: Sequence[Mark]) -> list[Task]:
         """The tasks of the next stage from the marks of the one before, in the order of the tasks."""
         if self._source is None:
+            self._called = marks
             return []
         if stage == "reduce":
             self._enter(JobState.REDUCING)
             partitions = by_partition(marks).values()
             return [ReduceTask(self._code, KeptSource(self._spill, slices)) for slices in partitions]
+        if stage == "rereduce":
+            return [RereduceTask(self._code, self._with_stored(mark)) for mark in marks]
         self._enter(JobState.FINALIZING)
-        every = [slice_ for mark in marks for part in mark for _, slice_ in part.slices()]
-        return [FinalizeTask(self._code, KeptSource(self._spill, every))]
+        return [FinalizeTask(self._code, KeptSource(self._spill, _slices(marks)))]
 
     def commit(self, marks: Sequence[Mark]) -> None:
-        """Publish what the last stage gave. Raises: ZarkovError: nothing of it is there, and the job fails."""
+        """Publish what the last stage gave; a store that is away is asked as often as a task is tried.
+
+        Raises: ZarkovError: nothing of it is there, and the job fails.
+        """
         self._enter(JobState.COMMITTING)
-        sources = [KeptSource(self._spill, [place for part in mark for _, place in part.slices()]) for mark in marks]
-        if self._source is None:
-            (source,) = sources
-            self.value = decode(source.read_at(0, source.size))["value"]
-        elif self._output is not None:
-            self.value = self._output.commit(sources)
+        attempts = self._settings.task_attempts_max
+        for attempt in range(1, attempts + 1):
+            try:
+                self._publish(marks)
+                return
+            except StoreUnreachable:
+                if attempt == attempts:
+                    raise
+                time.sleep(RETRY_S * 2**attempt)
 
     def ended(self, state: Literal["complete", "error", "cancelled"], error: str = "") -> Job:
         """The job has ended."""
@@ -183,6 +210,33 @@ class JobDriver:
     def close(self) -> None:
         """Let go of what was kept."""
         self._spill.drop(self.id)
+
+    def _publish(self, marks: Sequence[Mark]) -> None:
+        marks = marks or self._called
+        sources = [KeptSource(self._spill, _slices([mark])) for mark in marks]
+        if self._source is None:
+            (source,) = sources
+            if source.size > self._settings.inline_bytes_max:
+                raise OutputInvalid(f"the function returned {source.size:,} bytes, more than inline_bytes_max")
+            self.value = decode(source.read_at(0, source.size))["value"]
+        elif self._output is not None:
+            got = self._output.commit(sources)
+            self.value = None if isinstance(got, int) else got
+
+    def _stages_more(self) -> tuple[scheduler.Stage, ...]:
+        found: list[scheduler.Stage] = []
+        if self._output is not None and self._output.reduces:
+            found.append("rereduce")
+        if self.request.finalize is not None:
+            found.append("finalize")
+        return tuple(found)
+
+    def _with_stored(self, mark: Mark) -> KeptSource:
+        """The results of one reduce, and before them what is stored under their keys."""
+        assert self._output is not None
+        results = _slices([mark])
+        stored = [self.keep([(0, piece)]) for piece in self._output.stored([KeptSource(self._spill, results)])]
+        return KeptSource(self._spill, [*_slices([stored]), *results])
 
     def _told(self, progress: scheduler.Progress) -> Document:
         return {
@@ -209,6 +263,11 @@ def _limits(settings: ZmrSettings, captured: bool) -> Limits:
         compress=settings.compress,
         printed_chars=settings.printed_chars_max if captured else None,
     )
+
+
+def _slices(marks: Iterable[Sequence[KeptPart]]) -> list[Slice]:
+    """Everything that is kept under the marks, in order."""
+    return [place for mark in marks for part in mark for _, place in part.slices()]
 
 
 def _joined(before: str, more: str) -> str:

@@ -25,7 +25,7 @@ from zarkov.errors import FunctionFailed, OutputInvalid
 from zarkov.event import Document
 from zarkov.store.parse import Filter
 from zarkov.store.scan import collector_paused
-from zarkov.zmr.failure import FAULTS, blamed, first_failing, function_failed
+from zarkov.zmr.failure import FAULTS, blamed, first_failing, function_failed, iterated
 from zarkov.zmr.forms import Form, FormName, form_of
 from zarkov.zmr.inputs import Events, Input
 from zarkov.zmr.job import Counters
@@ -203,8 +203,7 @@ class _MapWork:
 
     def _items(self, events: Events, documents: Iterator[Document]) -> Iterator[Any]:
         try:
-            yielded = self.map(documents)
-            return iter(yielded)
+            return iterated("map", self.map(documents))
         except FAULTS as error:
             if error is events.error:
                 raise

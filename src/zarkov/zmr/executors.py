@@ -22,7 +22,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from zarkov.errors import ZarkovError
+from zarkov.errors import FunctionFailed, ZarkovError
 from zarkov.zmr.driver import JobDriver
 from zarkov.zmr.job import Job
 from zarkov.zmr.kept import KeptPart, Piece
@@ -159,14 +159,12 @@ class _Run:
     def _go_on(self) -> None:
         """New workers, answers, leases that ran out."""
         now = self._clock()
-        for worker in self._crew.workers():
-            if worker not in self._known:
-                self._known.add(worker)
-                self._pending += self._scheduler.worker_ready(worker, now)
-        if self._pending:
-            return
         try:
-            answers = self._crew.answers(LOOK_S)
+            for worker in self._crew.workers():
+                if worker not in self._known:
+                    self._known.add(worker)
+                    self._pending += self._scheduler.worker_ready(worker, now)
+            answers = () if self._pending else self._crew.answers(LOOK_S)
         except ZarkovError as error:
             self._cause = error
             self._fail(str(error))
@@ -185,7 +183,7 @@ class _Run:
             mark = self._driver.done(answer.parts, answer.report)
             self._pending += self._scheduler.done(answer.worker, task_id, attempt, mark, now)
             return
-        self._cause = answer.error.__cause__ or answer.error
+        self._cause = answer.error.__cause__ if isinstance(answer.error, FunctionFailed) else answer.error
         said = self._driver.failed(task, answer.error)
         self._pending += self._scheduler.failed(answer.worker, task_id, attempt, said, now)
 
@@ -206,7 +204,7 @@ class _Run:
                 tasks = driver.plan(instruction.stage, instruction.results)
                 self._pending += scheduler.planned(driver.id, tasks, self._clock())
             elif isinstance(instruction, Commit):
-                self._watch(driver.job())
+                driver.job(scheduler.progress(driver.id))
                 driver.commit(instruction.results)
                 self._pending += scheduler.committed(driver.id, self._clock())
         except (ZarkovError, OSError) as error:

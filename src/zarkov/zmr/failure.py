@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from zarkov.codec import encode
-from zarkov.errors import EventRefused, FunctionFailed, ZarkovError
+from zarkov.errors import EventRefused, FunctionFailed, OutputInvalid, ZarkovError
 from zarkov.event import Document
 from zarkov.zmr.values import brief
 
@@ -54,6 +54,13 @@ def blamed(failed: FunctionFailed, journal: str, offset: int, event: Document, *
     )
     found.__cause__ = failed.__cause__
     return found
+
+
+def iterated(stage: str, yielded: Any) -> Iterator[Any]:
+    """What a map or a finalize yields. Raises: OutputInvalid: it yields nothing, and is no generator."""
+    if not hasattr(type(yielded), "__iter__"):
+        raise OutputInvalid(f"{stage} gave {brief(yielded)} instead of yielding", hint="Write `yield` in it.")
+    return iter(yielded)
 
 
 def user_traceback(error: BaseException) -> str:
@@ -121,7 +128,7 @@ def from_document(document: Document) -> FunctionFailed:
 
 def _said(stage: str, error: BaseException) -> str:
     if isinstance(error, ZarkovError):
-        return f"{stage}: {error}"
+        return str(error) if str(error).startswith(f"{stage} ") else f"{stage}: {error}"
     first = next(iter(str(error).splitlines()), "")[:500]
     return f"{stage} raised {type(error).__name__}" + (f": {first}" if first else "")
 

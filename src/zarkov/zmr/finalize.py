@@ -17,7 +17,7 @@ from zarkov.errors import EventRefused, FunctionFailed, OutputInvalid
 from zarkov.event import Document
 from zarkov.store.scan import collector_paused
 from zarkov.zmr.execute import LIMITS, Limits, ReduceResult, telling
-from zarkov.zmr.failure import FAULTS, function_failed
+from zarkov.zmr.failure import FAULTS, function_failed, iterated
 from zarkov.zmr.forms import FormName, row_prefix
 from zarkov.zmr.job import Counters
 from zarkov.zmr.printed import capturing
@@ -67,7 +67,7 @@ class _FinalizeWork:
         prefix = row_prefix(collection) if collection else b""
         documents = self._documents(rows)
         arguments = (collection, documents) if collection else (documents,)
-        items = self._called(lambda: iter(self._finalize(*arguments)))
+        items = self._called(lambda: iterated("finalize", self._finalize(*arguments)))
         while some := self._called(lambda: [*islice(items, BATCH)]):
             yield [prefix + key_of(_id_of(document)) for document in some], [*map(_stored, some)]
 
@@ -110,4 +110,5 @@ def _stored(document: Mapping[str, Any]) -> bytes:
     try:
         return encode({**document, "_id": stored_key(shown_key(document["_id"]))})
     except EventRefused as refused:
-        raise OutputInvalid(f"what finalize gave for {brief(document['_id'])} cannot be kept: {reason_of(refused)}") from refused
+        what = f"what finalize gave for {brief(document['_id'])}"
+        raise OutputInvalid(f"{what} cannot be kept: {reason_of(refused)}") from refused

@@ -7,7 +7,7 @@ has to be started.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,6 @@ from zarkov.zmr.execute import Keep as KeepMerged
 from zarkov.zmr.executors import Answer, Ended, Keep, Watch, run_job
 from zarkov.zmr.kept import KeptPart, Piece
 from zarkov.zmr.request import JobRequest
-from zarkov.zmr.runs import RunSource
 from zarkov.zmr.shipping import FunctionSource, load
 from zarkov.zmr.site import Site
 from zarkov.zmr.tasks import Task, run_task
@@ -42,11 +41,11 @@ class InlineExecutor:
 
     def run(self, job_id: str, request: JobRequest, *, watch: Watch, is_cancelled: Callable[[], bool]) -> Ended:
         """See `Executor`. Raises: with `debugging`, also what a function raised."""
-        with self._site.driver(job_id, request, workers=1, captured=False) as driver:
-            crew = InlineCrew(self._functions, self._site.keep_merged(job_id), debugging=self._debugging)
-            limits = replace(driver.limits, attempts_max=1)  # The same would fail in the same way.
-            timeout_s = self._site.settings.job_timeout_s
-            return run_job(driver, crew, limits, timeout_s=timeout_s, watch=watch, is_cancelled=is_cancelled)
+        driver = self._site.driver(job_id, request, workers=1, captured=False)
+        crew = InlineCrew(self._functions, self._site.keep_merged(job_id), debugging=self._debugging)
+        limits = replace(driver.limits, attempts_max=1)  # The same would fail in the same way.
+        timeout_s = self._site.settings.job_timeout_s
+        return run_job(driver, crew, limits, timeout_s=timeout_s, watch=watch, is_cancelled=is_cancelled)
 
 
 class InlineCrew:
@@ -73,13 +72,12 @@ class InlineCrew:
         pieces = _Gathered(keep)
         try:
             report = run_task(task, pieces.add, self._keep_merged, load=self._function)
-        except FunctionFailed as failed:
-            if self._debugging and failed.__cause__ is not None:
-                raise failed.__cause__ from None
-            return [Answer(WORKER, error=failed)]
+            return [Answer(WORKER, pieces.finish(), report)]
         except ZarkovError as error:
-            return [Answer(WORKER, error=error)]
-        return [Answer(WORKER, pieces.finish(), report)]
+            answer = Answer(WORKER, error=error)
+        if self._debugging and isinstance(answer.error, FunctionFailed) and answer.error.__cause__ is not None:
+            raise answer.error.__cause__  # Not while the other is handled, which would stand above it.
+        return [answer]
 
     def abandon(self, worker: Hashable) -> None:
         self._begun = None

@@ -6,7 +6,7 @@ queued -> mapping -> reducing -> finalizing -> committing -> complete
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
@@ -98,6 +98,8 @@ class Job:
     id          of the client's or the router's making
     request     as it came (`request.JobRequest.to_wire`)
     position    the journals' ends at its submission: it reads up to there
+    parts       what it reads, in order: {journal, start, stop} or {collection}; so that it can be run again
+    runs        how often it was begun: more than once if the router was killed while it ran
     progress    what the executor says of it: splits mapped, partitions reduced, retries
     error       one sentence; `traceback`, `event` and `printed` as FunctionFailed has them
     """
@@ -113,6 +115,8 @@ class Job:
     traceback: str = ""
     event: Mapping[str, Any] | None = None
     printed: str = ""
+    parts: Sequence[Mapping[str, Any]] = ()
+    runs: int = 0
 
     def status(self) -> Document:
         """What the original's `status` answers: `{job_id, status: {state, traceback}}`."""
@@ -132,6 +136,8 @@ class Job:
             "traceback": self.traceback,
             "event": None if self.event is None else dict(self.event),
             "printed": self.printed,
+            "parts": [dict(part) for part in self.parts],
+            "runs": self.runs,
         }
 
     @classmethod
@@ -150,6 +156,8 @@ class Job:
                 traceback=document.get("traceback", ""),
                 event=document.get("event"),
                 printed=document.get("printed", ""),
+                parts=document.get("parts", ()),
+                runs=int(document.get("runs", 0)),
             )
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise JobInvalid(f"the document {document.get('_id')!r} is no job: {error!r}") from error

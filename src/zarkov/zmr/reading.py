@@ -11,12 +11,15 @@ The log cannot change behind a job. A collection can: it is read as it is when i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 from zarkov.codec import encode
 from zarkov.config import ZmrSettings
+from zarkov.errors import JournalError
+from zarkov.event import Document
 from zarkov.journal.chunk import Chunk
 from zarkov.journal.format import decode_gaps, present
 from zarkov.journal.journals import Journals, Part
@@ -57,26 +60,38 @@ class PageLimits:
 class JobInput:
     """The input of one job. For one thread at a time.
 
-    Args:   journals: None where there is no log; its generations are then empty.
+    Args:   journals: None where there is no log; generations are then read from the store. parts: those of an
+            earlier run of the job, which are read again; without them what the request names is looked up now.
     Raises: JournalCorrupt, JournalError, StoreError: from every method; what cannot be read is never passed over.
     """
 
-    def __init__(self, request: JobRequest, journals: Journals | None, store: Store, limits: PageLimits) -> None:
+    def __init__(
+        self,
+        request: JobRequest,
+        journals: Journals | None,
+        store: Store,
+        limits: PageLimits,
+        parts: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
         self._filter = request.filter
         self._store = store
         self._limits = limits
         bounds = bounds_of(parse(self._filter))
         self._selection = Selection(bounds.ts_from_ms, bounds.ts_to_ms, bounds.types, bounds.id_from, bounds.id_to)
-        self._parts: list[Part | str] = []
-        for name in request.inputs:
-            if is_generation(name):
-                self._parts += [] if journals is None else journals.ranges(name)
-            else:
-                self._parts.append(name)
+        self._parts = _parts_again(parts, journals) if parts else _parts_of(request, journals)
         self._at = 0
         self._next: int | Iterator[DocumentsInput] | None = None
         self._left = limits.events
         self.position: Position = {} if journals is None else _ends(self._parts)
+
+    def parts(self) -> list[Document]:
+        """What is read, in order, as a job's document keeps it."""
+        return [
+            {"collection": part}
+            if isinstance(part, str)
+            else {"journal": part[0].journal_id, "start": part[1].first, "stop": part[1].stop}
+            for part in self._parts
+        ]
 
     def count(self) -> int:
         """How many events and documents there are to be read, at most."""
@@ -164,6 +179,30 @@ class JobInput:
             self._next = pages(islice(documents, self._left), self._limits.task_events)
         for page in self._next:
             yield (page,), len(page.data)
+
+
+def _parts_of(request: JobRequest, journals: Journals | None) -> list[Part | str]:
+    found: list[Part | str] = []
+    for name in request.inputs:
+        if journals is None or not is_generation(name):
+            found.append(name)
+        else:
+            found += journals.ranges(name)
+    return found
+
+
+def _parts_again(parts: Sequence[Mapping[str, Any]], journals: Journals | None) -> list[Part | str]:
+    """Raises: JournalError: a journal is not there any more."""
+    known = {} if journals is None else {journal.journal_id: journal for journal in journals.journals}
+    found: list[Part | str] = []
+    for part in parts:
+        if "collection" in part:
+            found.append(part["collection"])
+        elif part["journal"] in known:
+            found.append((known[part["journal"]], OffsetRange(part["start"], part["stop"] - part["start"])))
+        else:
+            raise JournalError(f"the journal {part['journal']} is not there any more", hint="Submit the job again.")
+    return found
 
 
 def _ends(parts: Sequence[Part | str]) -> Position:

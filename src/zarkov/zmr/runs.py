@@ -138,8 +138,10 @@ class RunWriter:
         while at < count:
             stop = min(at + self._rows_next, count)
             data = self._data(columns, at, stop)
-            self._rows_next = min(max(BLOCK_BYTES * (stop - at) // len(data), 1), BLOCK_ROWS)
-            if len(data) > 2 * BLOCK_BYTES and stop - at > 1:
+            rows = stop - at
+            # At most twice as many: a few small rows say little of those behind them.
+            self._rows_next = min(max(BLOCK_BYTES * rows // len(data), 1), 2 * self._rows_next, BLOCK_ROWS)
+            if len(data) > 2 * BLOCK_BYTES and rows > 1:
                 continue  # once more, with fewer rows
             yield self._block(data)
             at = stop

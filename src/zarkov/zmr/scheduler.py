@@ -6,7 +6,7 @@ be done goes out as a list of instructions; the router and the other executors c
     mapping      its input is read page by page (`Read`), each split is a map task; at most `outstanding_maps` of its
                  splits are in memory, queued or running
     reducing     when every map task is done: one task for each partition that has anything
-    finalizing   when every reduce task is done, in a job that `finalizes`: one task
+    rereducing, finalizing   likewise, one after the other, in jobs that have these stages
     committing   when every task is done: `Commit`, and the answer `committed`
 
 and ends with one `Finish`. Always true (`validate` checks it, the tests call it after every stimulus):
@@ -28,8 +28,8 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Stage = Literal["map", "reduce", "finalize"]
-Phase = Literal["mapping", "reducing", "finalizing", "committing"]
+Stage = Literal["map", "reduce", "rereduce", "finalize"]
+Phase = Literal["mapping", "reducing", "rereducing", "finalizing", "committing"]
 JobId = str
 WorkerId = Hashable
 
@@ -45,14 +45,14 @@ class TaskId:
 class Limits:
     """A job's own: see the settings of the same names. `lease_s`: a task without an answer by then is given away.
 
-    `finalizes`: there is a stage after the reduces.
+    `more`: the stages after reduce, in order.
     """
 
     outstanding_maps: int = 16
     outstanding_reduces: int = 16
     attempts_max: int = 3
     lease_s: float = 600.0
-    finalizes: bool = False
+    more: tuple[Stage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +144,7 @@ class _Job:
     total: int = 0
     maps_total: int = 0
     reduces_total: int = 0
+    to_come: deque[Stage] = field(default_factory=deque)
     is_reading: bool = False
     all_read: bool = False
     retries: int = 0
@@ -177,22 +178,15 @@ class Scheduler:
         """How far a job is. Raises: KeyError: it has ended, or never began."""
         found = self._jobs[job]
         done, total = len(found.results), found.total
-        is_mapping, is_reducing = found.phase == "mapping", found.phase == "reducing"
-        return Progress(
-            found.phase,
-            done if is_mapping else found.maps_total,
-            total if is_mapping else found.maps_total,
-            found.all_read,
-            done if is_reducing else found.reduces_total,
-            total if is_reducing else found.reduces_total,
-            found.retries,
-        )
+        maps = (done, total) if found.phase == "mapping" else (found.maps_total, found.maps_total)
+        reduces = (done, total) if found.phase == "reducing" else (found.reduces_total, found.reduces_total)
+        return Progress(found.phase, *maps, found.all_read, *reduces, found.retries)
 
     def submit(self, job: JobId, limits: Limits, now: float) -> list[Instruction]:
         """Begin a job. Raises: ValueError: one of that id is running."""
         if job in self._jobs:
             raise ValueError(f"job {job} is running")
-        self._jobs[job] = _Job(job, limits)
+        self._jobs[job] = _Job(job, limits, to_come=deque(("reduce", *limits.more)))
         self._turns.append(job)
         return self._go_on(now)
 
@@ -209,10 +203,10 @@ class Scheduler:
     def planned(self, job: JobId, payloads: Sequence[Any], now: float) -> list[Instruction]:
         """The answer to `Plan`: the input of each task; none when there is nothing to do."""
         found = self._jobs.get(job)
-        if found is None or not found.is_reading or found.phase not in ("reducing", "finalizing"):
+        if found is None or not found.is_reading or (stage := _STAGE_OF.get(found.phase)) is None:
             return []
-        self._queue(found, "reduce" if found.phase == "reducing" else "finalize", payloads)
-        if found.phase == "reducing":
+        self._queue(found, stage, payloads)
+        if stage == "reduce":
             found.reduces_total = found.total
         found.is_reading = False
         return self._go_on(now)
@@ -238,9 +232,7 @@ class Scheduler:
         `leaves`: the worker takes no more.
         """
         job = self._jobs.get(task.job)
-        running = self._release(worker, task, attempt)
-        if leaves:
-            self._idle.pop(worker, None)
+        running = self._release(worker, task, attempt, leaves)
         if running is not None and job is not None:
             job.results[task.index] = result
         return self._go_on(now)
@@ -249,9 +241,7 @@ class Scheduler:
         self, worker: WorkerId, task: TaskId, attempt: int, error: str, now: float, *, leaves: bool = False
     ) -> list[Instruction]:
         """A task raised; it is tried again unless it was its last attempt. `leaves`: as for `done`."""
-        running = self._release(worker, task, attempt)
-        if leaves:
-            self._idle.pop(worker, None)
+        running = self._release(worker, task, attempt, leaves)
         tried = [] if running is None else self._try_again(running, error)
         return tried + self._go_on(now)
 
@@ -314,16 +304,19 @@ class Scheduler:
             job.waiting.append(_Task(TaskId(job.id, stage, job.total), payload))
             job.total += 1
 
-    def _release(self, worker: WorkerId, task: TaskId, attempt: int) -> _Task | None:
-        """The worker is idle; its task, if it is this attempt that runs and its job has not ended."""
+    def _release(self, worker: WorkerId, task: TaskId, attempt: int, leaves: bool) -> _Task | None:
+        """The worker is idle, or gone; its task, if it is this attempt that runs and its job has not ended."""
         self._silent.discard(worker)
         running = self._busy.get(worker)
-        if running is None or running.id != task or running.attempt != attempt:
-            if running is None:
-                self._idle[worker] = None
+        if running is not None and (running.id != task or running.attempt != attempt):
+            return None
+        if leaves:
+            self._idle.pop(worker, None)
+        else:
+            self._idle[worker] = None
+        if running is None:
             return None
         del self._busy[worker]
-        self._idle[worker] = None
         job = self._jobs.get(task.job)
         return None if job is None else job.running.pop(task, None)
 
@@ -378,17 +371,13 @@ class Scheduler:
         if job.outstanding or job.is_reading or job.phase == "committing":
             return []
         results = [job.results[index] for index in sorted(job.results)]
-        if job.phase == "mapping":
-            return [self._plan(job, "reducing", Plan(job.id, results))]
-        if job.phase == "reducing" and job.limits.finalizes:
-            return [self._plan(job, "finalizing", Plan(job.id, results, "finalize"))]
-        job.phase = "committing"
-        return [Commit(job.id, results)]
-
-    def _plan(self, job: _Job, phase: Phase, plan: Plan) -> Plan:
-        job.phase, job.is_reading = phase, True
+        if not job.to_come:
+            job.phase = "committing"
+            return [Commit(job.id, results)]
+        stage = job.to_come.popleft()
+        job.phase, job.is_reading = _PHASE_OF[stage], True
         job.results, job.total = {}, 0
-        return plan
+        return [Plan(job.id, results, stage)]
 
     def _next_task(self) -> _Task | None:
         """The next task of the next job in turn that may run one."""
@@ -399,6 +388,10 @@ class Scheduler:
             if job.waiting and len(job.running) < most:
                 return job.waiting.popleft()
         return None
+
+
+_PHASE_OF: dict[Stage, Phase] = {"reduce": "reducing", "rereduce": "rereducing", "finalize": "finalizing"}
+_STAGE_OF: dict[Phase, Stage] = {phase: stage for stage, phase in _PHASE_OF.items()}
 
 
 def _told(task: _Task) -> str:

@@ -30,8 +30,9 @@ from zarkov.zmr.values import are_hashed, brief, hide_bools, reason_of, shown_ke
 #: Called with a partition and a run of it, in order; a spill goes to disk, or wherever it leaves memory.
 Spill = Callable[[int, bytes], object]
 
-#: Pairs added at a time, at most: a map is asked for so many before their memory is reckoned.
-BATCH_MAX = 1_024
+#: Pairs added at a time, at most: a map is asked for so many before their memory is reckoned. The budget may thus be
+#: exceeded by so many times the largest value, where values suddenly grow.
+BATCH_MAX = 256
 _BATCH_FIRST = 64
 #: One of so many values is weighed.
 _WEIGHED = 32
@@ -206,5 +207,7 @@ def value_refused(columns: Columns, refused: EventRefused) -> OutputInvalid:
         try:
             encode({"": value})
         except EventRefused as reason:
-            return OutputInvalid(f"the value {brief(value)} of the key {brief(shown)} cannot be kept: {reason_of(reason)}")
+            return OutputInvalid(
+                f"the value {brief(value)} of the key {brief(shown)} cannot be kept: {reason_of(reason)}"
+            )
     return OutputInvalid(f"values cannot be kept: {reason_of(refused)}")

@@ -8,6 +8,7 @@ again from its input, and `zcmd zmr-clean` removes what was left behind.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import threading
@@ -17,6 +18,8 @@ from types import TracebackType
 
 #: The name that a job's folder begins with: `zmr-clean` touches no other.
 FOLDER_PREFIX = "job-"
+#: The file in it, locked as long as somebody needs it.
+KEPT_NAME = "kept"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,13 +107,29 @@ class Spill:
             folder = self._folder(job)
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-            file = self._files[job] = os.open(folder / "kept", flags, 0o600)
+            file = self._files[job] = os.open(folder / KEPT_NAME, flags, 0o600)
+            fcntl.flock(file, fcntl.LOCK_EX)
         return file
 
 
 def leftovers(job_root: Path) -> list[Path]:
-    """The folders of jobs below `job_root`, whichever router made them."""
-    return sorted(path for path in job_root.glob(f"{FOLDER_PREFIX}*") if path.is_dir() and not path.is_symlink())
+    """The folders below `job_root` of jobs that nobody drives any more, whichever router made them."""
+    folders = sorted(path for path in job_root.glob(f"{FOLDER_PREFIX}*") if path.is_dir() and not path.is_symlink())
+    return [folder for folder in folders if not _is_in_use(folder)]
+
+
+def _is_in_use(folder: Path) -> bool:
+    try:
+        file = os.open(folder / KEPT_NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False
 
 
 def _write_all(file: int, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
     MapTask        inputs                  gives pieces of each partition: whole runs of pairs
     ReduceTask     a partition's runs      gives pieces of one run of documents, partition 0
+    RereduceTask   stored and new results  likewise: what is stored is reduced with what is new
     FinalizeTask   the reduces' runs       likewise
     BasicTask      arguments               gives one piece: the BSON of {value}
 
@@ -26,11 +27,13 @@ from zarkov.zmr.forms import FormName
 from zarkov.zmr.inputs import Input, input_from
 from zarkov.zmr.job import Counters
 from zarkov.zmr.request import JobRequest
+from zarkov.zmr.rereduce import run_rereduce
 from zarkov.zmr.runs import Held, RunSource
 from zarkov.zmr.shipping import FunctionSource, load
 
 #: Takes a piece of what a task gives, and its partition.
 Emit = Callable[[int, bytes], object]
+Load = Callable[[FunctionSource], Callable[..., Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,12 @@ class ReduceTask:
 
 
 @dataclass(frozen=True, slots=True)
+class RereduceTask:
+    code: Code
+    source: RunSource
+
+
+@dataclass(frozen=True, slots=True)
 class FinalizeTask:
     code: Code
     source: RunSource
@@ -96,7 +105,13 @@ class BasicTask:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
-Task = MapTask | ReduceTask | FinalizeTask | BasicTask
+_WITH_SOURCE: dict[str, type[ReduceTask | RereduceTask | FinalizeTask]] = {
+    "reduce": ReduceTask,
+    "rereduce": RereduceTask,
+    "finalize": FinalizeTask,
+}
+
+Task = MapTask | ReduceTask | RereduceTask | FinalizeTask | BasicTask
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +122,16 @@ class Report:
     printed: str = ""
 
 
-def run_task(task: Task, emit: Emit, keep: Keep | None = None) -> Report:
+def run_task(task: Task, emit: Emit, keep: Keep | None = None, *, load: Load = load) -> Report:
     """Do a task; its pieces are emitted as they are made, those of a partition in order.
 
-    Args:   keep: where a reduce keeps what it merges on the way; without it in memory.
+    Args:   keep: where a reduce keeps what it merges on the way; without it in memory; load: makes a function of
+            its source.
     Raises: FunctionFailed: a function failed. What reading the input raises: JournalCorrupt, ShuffleCorrupt.
     """
     code = task.code
     if isinstance(task, MapTask):
-        map_, reduce = _loaded("map", code.map), _loaded("reduce", code.reduce)
+        map_, reduce = _loaded("map", code.map, load), _loaded("reduce", code.reduce, load)
         result = run_map(
             task.inputs,
             map_,
@@ -132,14 +148,18 @@ def run_task(task: Task, emit: Emit, keep: Keep | None = None) -> Report:
         return Report(result.counters, result.printed)
     write = partial(emit, 0)
     if isinstance(task, ReduceTask):
-        reduce = _loaded("reduce", code.reduce)
+        reduce = _loaded("reduce", code.reduce, load)
         reduced = run_reduce([task.source], reduce, write, form=code.form, limits=code.limits, keep=keep)
         return Report(reduced.counters, reduced.printed)
+    if isinstance(task, RereduceTask):
+        reduce = _loaded("reduce", code.reduce, load)
+        reduced = run_rereduce([task.source], reduce, write, form=code.form, limits=code.limits)
+        return Report(printed=reduced.printed)
     if isinstance(task, FinalizeTask):
-        finalize = _loaded("finalize", code.finalize)
+        finalize = _loaded("finalize", code.finalize, load)
         reduced = run_finalize([task.source], finalize, write, form=code.form, limits=code.limits)
         return Report(reduced.counters, reduced.printed)
-    called = run_basic(_loaded("basic", code.function), task.args, task.kwargs, code.limits)
+    called = run_basic(_loaded("basic", code.function, load), task.args, task.kwargs, code.limits)
     write(encode({"value": called.value}))
     return Report(printed=called.printed)
 
@@ -152,7 +172,7 @@ def to_document(task: Task) -> Document:
         return {**found, "stage": "map", "inputs": inputs, "partition_count": task.partition_count}
     if isinstance(task, BasicTask):
         return {**found, "stage": "basic", "args": list(task.args), "kwargs": dict(task.kwargs)}
-    return {**found, "stage": "reduce" if isinstance(task, ReduceTask) else "finalize"}
+    return {**found, "stage": next(stage for stage, kind in _WITH_SOURCE.items() if isinstance(task, kind))}
 
 
 def from_document(document: Mapping[str, Any], source: RunSource | None = None) -> Task:
@@ -164,19 +184,17 @@ def from_document(document: Mapping[str, Any], source: RunSource | None = None) 
             return MapTask(code, inputs, int(document["partition_count"]))
         if stage == "basic":
             return BasicTask(code, tuple(document["args"]), document["kwargs"])
-        if stage == "reduce":
-            return ReduceTask(code, source or Held(b""))
-        return FinalizeTask(code, source or Held(b""))
+        return _WITH_SOURCE[stage](code, source or Held(b""))
     except (KeyError, TypeError, ValueError) as error:
         raise JobInvalid(f"a task is not what was sent: {error!r}") from error
 
 
 def source_of(task: Task) -> RunSource | None:
     """What a task reads besides its document."""
-    return task.source if isinstance(task, ReduceTask | FinalizeTask) else None
+    return task.source if isinstance(task, ReduceTask | RereduceTask | FinalizeTask) else None
 
 
-def _loaded(stage: str, source: FunctionSource | None) -> Callable[..., Any]:
+def _loaded(stage: str, source: FunctionSource | None, load: Load) -> Callable[..., Any]:
     if source is None:
         raise FunctionFailed(f"{stage}: the job has no such function", stage=stage)
     try:

@@ -1,0 +1,114 @@
+"""The router of map-reduce. Run as `python -m zarkov.cli.zmr_router`.
+
+`zcmd serve` runs it as a child, `zcmd zmr-router` alone. It stops on SIGTERM, SIGINT or SIGHUP, and when a client
+says `terminate`, with 0; jobs that have not ended are taken up by the next one. Imports neither typer nor rich.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import gevent
+import zmq
+from gevent.event import Event
+
+from zarkov.cli import logs
+from zarkov.cli.curve import server_keys
+from zarkov.cli.exposure import refuse_wide_binds
+from zarkov.cli.options import ChildOptions, parse_child
+from zarkov.cli.output import EXIT_DONE, EXIT_FAILED, report
+from zarkov.cli.parent import end_with_parent
+from zarkov.cli.settings import load
+from zarkov.cli.wiring import has_journal, make_journal
+from zarkov.cli.zmr_wiring import open_site
+from zarkov.config import Settings
+from zarkov.errors import ConfigError, ServerUnreachable
+from zarkov.zmr.router import Router
+
+# Run as a module, its __name__ would be __main__.
+log = logging.getLogger("zarkov.cli.zmr_router")
+
+LOCK_NAME = "zmr-router.lock"
+#: Time that the event servers of `serve` have to make their journals, and how often that is looked at.
+JOURNALS_S = 30.0
+LOOK_S = 0.05
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Route until a signal ends it; returns the exit code."""
+    child = parse_child(sys.argv[1:] if argv is None else argv)
+    try:
+        resolved = load(child.options)
+        refuse_wide_binds(resolved)
+        logs.set_up(resolved.settings, "zmr-router")
+        return run(resolved.settings, child)
+    except zmq.ZMQError as error:
+        hint = "Another program listens there: stop it, or set zmr.req_bind to a free port."
+        return report(ConfigError(f"an address cannot be bound: {error}", hint=hint), verbose=child.options.verbose)
+    except Exception as error:  # noqa: BLE001  # the outermost frame: every error ends as one sentence
+        return report(error, verbose=child.options.verbose)
+
+
+def run(settings: Settings, child: ChildOptions) -> int:
+    """Route with these settings; returns the exit code."""
+    stopped = Event()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        # A SIGHUP ignored by nohup stays ignored.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            gevent.signal_handler(number, stopped.set)
+    if child.parent is not None:
+        end_with_parent(child.parent)
+        _await_journals(settings)
+    with only_router(settings), open_site(settings) as site:
+        with Router(settings.zmr, site, keys=server_keys(settings)) as router:
+            gc.collect()
+            gc.freeze()
+            if child.ready_fd is not None:
+                os.write(child.ready_fd, b"ready\n")
+                os.close(child.ready_fd)
+            gevent.wait([stopped, gevent.spawn(router.join)], count=1)
+            has_failed = router.has_failed
+    return EXIT_FAILED if has_failed else EXIT_DONE
+
+
+@contextmanager
+def only_router(settings: Settings) -> Iterator[None]:
+    """One router for a data directory: it takes up the jobs that were left. Raises: ConfigError."""
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = os.open(settings.data_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise ConfigError(
+            f"another router runs on {settings.data_dir}", hint="Stop it, or give this one its own `data_dir`."
+        ) from None
+    finally:
+        os.close(lock)
+
+
+def _await_journals(settings: Settings) -> None:
+    """Return when the event servers, which start at the same time, have made their journals.
+
+    Raises: ServerUnreachable: they did not in time.
+    """
+    deadline = time.monotonic() + JOURNALS_S
+    servers = settings.event_servers()
+    while not all(map(has_journal, servers)):
+        if len(servers) == 1:
+            make_journal(settings)
+        if time.monotonic() > deadline:
+            raise ServerUnreachable(f"the event server made no journal within {JOURNALS_S:g} seconds")
+        time.sleep(LOOK_S)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
