@@ -1,8 +1,8 @@
 """Zarkov's rows about MongoDB: the loader beside a bare insert_many into the same server, and ingest beside it.
 
 The server is the one of the tests (.venv/ferretdb, built by scripts/mongo_server.sh), or the one that
-ZARKOV_TEST_MONGO_URI names. FerretDB keeps its documents in SQLite and takes most of both cores while it inserts: the ratios say what Zarkov adds,
-the rates say nothing about MongoDB.
+ZARKOV_TEST_MONGO_URI names. FerretDB keeps its documents in SQLite and takes most of both cores while it inserts: the
+ratios say what Zarkov adds, the rates say nothing about MongoDB.
 """
 
 import os

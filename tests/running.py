@@ -74,6 +74,7 @@ class RunningServer:
 
     def start(self, *, wait: bool = True, **environment: str) -> "RunningServer":
         with self.log.open("ab") as log:
+            before = log.tell()
             self.process = subprocess.Popen(
                 [ZCMD, "-y", self.settings, self.command],
                 stdin=subprocess.DEVNULL,
@@ -83,12 +84,16 @@ class RunningServer:
                 start_new_session=True,
             )
         if wait:
-            wait_until(lambda: self.listens() or self.ended(), 60)
+            wait_until(lambda: (self.listens() and self.is_ready(before)) or self.ended(), 60)
             assert not self.ended(), self.log.read_text()
         return self
 
     def ended(self) -> bool:
         return self.process is not None and self.process.poll() is not None
+
+    def is_ready(self, since: int) -> bool:
+        """Whether `serve` says in its log, from this byte on, that all its children are."""
+        return self.command != "serve" or b"ready bson=" in self.log.read_bytes()[since:]
 
     def listens(self) -> bool:
         for address in self.addresses.values():

@@ -10,16 +10,31 @@ import psutil
 import pytest
 
 from commands import ok, run
+from keyrings import Keyring
 from running import RunningServer
 from waiting import wait_until
 from zarkov.client import ZarkovClient
+from zmring import Client
 
 
 def child_of(server: RunningServer) -> psutil.Process:
     """The event server below the supervisor."""
     assert server.process is not None
-    (child,) = psutil.Process(server.process.pid).children()
-    return child
+    return event_servers(server)[0]
+
+
+def event_servers(server: RunningServer) -> list[psutil.Process]:
+    """Its children that are event servers: one, or none yet."""
+    assert server.process is not None
+    children = psutil.Process(server.process.pid).children()
+    return [each for each in children if "zarkov.cli.eventlog" in command_of(each)]
+
+
+def command_of(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return []
 
 
 def send(server: RunningServer, count: int) -> None:
@@ -50,7 +65,7 @@ def test_a_child_that_is_killed_is_started_again_and_nothing_acknowledged_is_los
             send(server, 100)
             child = child_of(server)
             child.kill()
-            wait_until(lambda killed=child: [p for p in psutil.Process(server.process.pid).children() if p != killed])
+            wait_until(lambda killed=child: [each for each in event_servers(server) if each != killed])
             send(server, 100)
             assert count(server) == round_ * 200
         assert server.stop() == 0
@@ -82,14 +97,17 @@ def test_a_signal_to_the_whole_group_stops_the_server_in_order(tmp_path: Path, n
     assert server.process.wait(60) == 0
     log = server.log.read_text()
     assert "child died" not in log
-    assert log.count("child started") == 1
+    assert log.count("child started") == 3
     assert count(server) == 100
 
 
-def test_supervisor_and_child_share_a_process_group(tmp_path: Path) -> None:
+def test_supervisor_and_children_share_a_process_group(tmp_path: Path) -> None:
     with RunningServer(tmp_path, "serve") as server:
         assert server.process is not None
-        assert os.getpgid(child_of(server).pid) == os.getpgid(server.process.pid)
+        wait_until(lambda: "ready bson=" in server.log.read_text())
+        children = psutil.Process(server.process.pid).children(recursive=True)
+        assert len(children) == 4  # the event server, the router, a crew and its worker
+        assert {os.getpgid(child.pid) for child in children} == {os.getpgid(server.process.pid)}
 
 
 def test_the_idle_server_takes_less_than_150_megabytes(tmp_path: Path) -> None:
@@ -137,6 +155,37 @@ def test_a_wide_bind_is_refused_with_the_three_ways_out(tmp_path: Path, command:
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.parametrize("command", ["serve", "zmr-router"])
+def test_a_router_of_map_reduce_that_anybody_could_reach_is_refused(tmp_path: Path, command: str) -> None:
+    ran = run("--data-dir", tmp_path / "data", "--set", "zmr.req_bind=tcp://0.0.0.0:15555", command)
+    assert ran.code == 2
+    assert "zmr.req_bind in the command line is tcp://0.0.0.0:15555: other machines could run programs" in ran.err
+    for way in ("tcp://127.0.0.1:15555", "zcmd keygen", "allow_plain: true"):
+        assert way in ran.err
+
+
+def test_serve_runs_the_router_and_its_workers(tmp_path: Path) -> None:
+    with RunningServer(tmp_path, "serve", zmr={"local_workers": 2}) as server:
+        send(server, 50)
+        client = Client(server.zmr["req_uri"])
+        try:
+            text = "def tens(events):\n    for event in events: yield event['context']['number'] // 10, 1"
+            reduce = {"reduce_text": "def total(key, values): return sum(values)", "reduce_name": "total"}
+            answer = client.ask("mapreduce", map_text=text, map_name="tens", **reduce, wait=True)
+        finally:
+            client.close()
+        assert answer["result"] == [{"_id": ten, "value": 10} for ten in range(5)]
+
+
+def test_with_a_servers_keys_alone_no_workers_are_run_and_the_log_says_so(tmp_path: Path) -> None:
+    ring = Keyring(tmp_path)
+    curve = {"server_key_file": str(ring.secret_file), "allow": str(ring.allow)}
+    with RunningServer(tmp_path, "serve", curve=curve) as server:
+        wait_until(lambda: "ready bson=" in server.log.read_text())
+    assert "no workers of map-reduce are run" in server.log.read_text()
+    assert "name=zmr-worker" not in server.log.read_text()
+
+
 def test_a_wide_bind_serves_when_plain_is_allowed(tmp_path: Path) -> None:
     server = RunningServer(tmp_path, "serve", allow_plain="true")
     text = server.settings.read_text().replace("tcp://127.0.0.1:", "tcp://0.0.0.0:")
@@ -170,7 +219,7 @@ def test_log_lines_are_json_when_asked(tmp_path: Path) -> None:
     with RunningServer(tmp_path, "serve", log_format="json") as server:
         wait_until(lambda: '"ready bson=' in server.log.read_text())
     entries = [json.loads(line) for line in server.log.read_text().splitlines()]
-    assert {entry["process"] for entry in entries} == {"serve", "eventlog"}
+    assert {entry["process"] for entry in entries} == {"serve", "eventlog", "zmr-router"}
     assert {entry["level"] for entry in entries} == {"info"}
 
 

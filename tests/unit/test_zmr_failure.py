@@ -10,11 +10,15 @@ from bson import ObjectId
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zarkov.batch import Summary
 from zarkov.errors import FunctionFailed, OutputInvalid
+from zarkov.journal.chunk import Chunk
+from zarkov.journal.format import Packer
+from zarkov.position import OffsetRange
 from zarkov.zmr.execute import Limits, run_map, run_reduce
 from zarkov.zmr.failure import TRACEBACK_CHARS_MAX, first_failing, from_document, to_document, user_traceback
 from zarkov.zmr.finalize import run_finalize
-from zarkov.zmr.inputs import DocumentsInput
+from zarkov.zmr.inputs import ChunkInput, DocumentsInput
 from zarkov.zmr.runs import Held
 
 Event = dict[str, Any]
@@ -60,6 +64,24 @@ def test_a_poisoned_event_is_found_behind_one_that_reads_ahead() -> None:
     failed = failure(mapped)
     assert failed.event is not None
     assert (failed.event["offset"], failed.event["alone"]) == (77, True)
+
+
+def test_a_poisoned_event_has_the_offset_that_it_has_in_its_journal() -> None:
+    events = [
+        {"_id": ObjectId(f"{n:024d}"), "type": "ab"[n % 2], "timestamp": n} for n in range(100) if n not in (3, 4)
+    ]
+    row = Packer(1).pack(1_000, 100, b"".join(map(bson.encode, events)), Summary.of(events), [OffsetRange(1_003, 2)])
+    each = ChunkInput("journal-1", Chunk(row.header, row.data, 1_001, 1_100))
+
+    def mapped(found: Iterator[Event]) -> Iterator[tuple[int, int]]:
+        for each in found:
+            yield 1, 1 // (each["timestamp"] - 51)
+
+    with pytest.raises(FunctionFailed, match="offset 1,051 of journal journal-1") as caught:
+        run_map([documents(0), each], mapped, total, 1, query={"type": "b"})
+    assert caught.value.event is not None
+    assert (caught.value.event["journal"], caught.value.event["offset"]) == ("journal-1", 1_051)
+    assert caught.value.event["event"]["timestamp"] == 51
 
 
 def test_an_event_that_fails_only_after_others_is_named_so() -> None:

@@ -92,9 +92,10 @@ def test_with_debugging_a_function_is_called_once_however_it_fails(tmp_path: Pat
         yield from failing(events)
 
     asked = request(failing)
-    with open_site(tmp_path, EVENTS, map_job_size=10_000) as site, pytest.raises(ValueError):
+    with open_site(tmp_path, EVENTS, map_job_size=10_000) as site:
         executor = InlineExecutor(site, {ship(failing): counting, ship(total): total}, debugging=True)
-        executor.run("j", asked, watch=lambda job: None, is_cancelled=lambda: False)
+        with pytest.raises(ValueError):
+            executor.run("j", asked, watch=lambda job: None, is_cancelled=lambda: False)
     assert calls == [1]
 
 

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from zarkov.codec import encode
 from zarkov.errors import EventRefused, ShuffleCorrupt
+from zarkov.zmr import runs
 from zarkov.zmr.runs import BLOCK_BYTES, BLOCK_ROWS, Columns, Held, RunWriter, compressor, runs_in
 from zarkov.zmr.values import key_of
 
@@ -84,3 +86,18 @@ def test_a_run_that_was_cut_is_noticed() -> None:
 def test_a_value_that_bson_cannot_hold_is_refused() -> None:
     with pytest.raises(EventRefused, match="set"):
         run_of(pairs([1, {2}]))
+
+
+def test_rows_are_not_encoded_over_and_over_where_small_ones_stand_between_large_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    encoded: list[int] = []
+
+    def counting(document: dict[str, Any]) -> bytes:
+        data = encode(document)
+        encoded.append(len(data))
+        return data
+
+    monkeypatch.setattr(runs, "encode", counting)
+    data = run_of(pairs((["a"] * 8 + ["x" * 50_000] * 8) * 20))
+    assert sum(encoded) < 4 * len(data)

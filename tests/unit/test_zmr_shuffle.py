@@ -37,6 +37,11 @@ def test_a_bool_beside_the_number_it_equals_is_another_key(batches: tuple[list[A
     assert found["True"] == 1
     assert sum(found.values()) == sum(map(len, batches))
     assert combined(*[[("a", key) for key in batch] for batch in batches])["['a', True]"] == 1
+    # The same with False, which equals 0.
+    turned = [[not key if isinstance(key, bool) else key - 1 for key in batch] for batch in batches]
+    found = combined(*turned)
+    assert found["False"] == 1
+    assert sum(found.values()) == sum(map(len, batches))
 
 
 @pytest.mark.parametrize(
@@ -48,6 +53,8 @@ def test_a_bool_beside_the_number_it_equals_is_another_key(batches: tuple[list[A
         (([{"a": 2}, {"a": 2.0}],), "{'a': 2}"),
         (([{"a": 2.0}], [{"a": 2}]), "{'a': 2.0}"),
         (([(2.0, "a"), (2, "a"), {"0": 2, "1": "a"}],), "[2.0, 'a']"),
+        (([(), {}],), "{}"),
+        (([()],), "{}"),
     ],
     ids=repr,
 )

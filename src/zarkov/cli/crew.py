@@ -96,6 +96,8 @@ class Crew:
                 self._look()
         finally:
             self._stop()
+            for number in caught:  # More of them change nothing.
+                signal.signal(number, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _pause_s(self) -> float:

@@ -128,14 +128,13 @@ def _list(settings: Settings, limit: int, as_json: bool) -> None:
         print("No jobs yet.")
         return
     print_table(
-        ("id", "submitted", "job", "state", "progress", "events", "keys", "took"),
+        ("id", "submitted", "job", "state", "events", "keys", "took"),
         [
             (
                 job.id,
                 _when(job.timings.submitted_at),
                 _what(job),
-                str(job.state),
-                "" if job.state.has_ended else _progress(job),
+                _state(job),
                 job.counters.events_mapped,
                 job.counters.keys_out,
                 _took(job),
@@ -143,6 +142,7 @@ def _list(settings: Settings, limit: int, as_json: bool) -> None:
             for job in found
         ],
         right=("events", "keys", "took"),
+        whole=("id", "submitted", "events", "keys", "took"),
     )
 
 
@@ -188,6 +188,16 @@ def _spans(job: Job) -> Iterator[tuple[str, object]]:
             yield name, f"{(ended - began).total_seconds():.3f} s"
     if (took := _took(job)) is not None:
         yield "took", took
+
+
+def _state(job: Job) -> str:
+    """The state, and how much of it is done."""
+    progress = job.progress
+    if job.state == "mapping":
+        return f"mapping {progress.get('maps_done', 0):,} of {progress.get('maps_total', 0):,}"
+    if job.state == "reducing":
+        return f"reducing {progress.get('reduces_done', 0):,} of {progress.get('reduces_total', 0):,}"
+    return str(job.state)
 
 
 def _progress(job: Job) -> str:

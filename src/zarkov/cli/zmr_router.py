@@ -40,6 +40,8 @@ LOCK_NAME = "zmr-router.lock"
 #: Time that the event servers of `serve` have to make their journals, and how often that is looked at.
 JOURNALS_S = 30.0
 LOOK_S = 0.05
+#: Time that the router of an earlier `serve`, which was killed, has to end.
+LOCK_S = 10.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,7 +69,7 @@ def run(settings: Settings, child: ChildOptions) -> int:
     if child.parent is not None:
         end_with_parent(child.parent)
         _await_journals(settings)
-    with only_router(settings), open_site(settings) as site:
+    with only_router(settings, LOCK_S if child.parent is not None else 0.0), open_site(settings) as site:
         with Router(settings.zmr, site, keys=server_keys(settings)) as router:
             gc.collect()
             gc.freeze()
@@ -80,19 +82,32 @@ def run(settings: Settings, child: ChildOptions) -> int:
 
 
 @contextmanager
-def only_router(settings: Settings) -> Iterator[None]:
-    """One router for a data directory: it takes up the jobs that were left. Raises: ConfigError."""
+def only_router(settings: Settings, patience_s: float) -> Iterator[None]:
+    """One router for a data directory: it takes up the jobs that were left.
+
+    Args:   patience_s: how long one that is ending is waited for.
+    Raises: ConfigError: another one runs.
+    """
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = os.open(settings.data_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + patience_s
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        while not _is_locked(lock):
+            if time.monotonic() >= deadline:
+                hint = "Stop it, or give this one its own `data_dir`."
+                raise ConfigError(f"another router runs on {settings.data_dir}", hint=hint)
+            time.sleep(LOOK_S)
         yield
-    except BlockingIOError:
-        raise ConfigError(
-            f"another router runs on {settings.data_dir}", hint="Stop it, or give this one its own `data_dir`."
-        ) from None
     finally:
         os.close(lock)
+
+
+def _is_locked(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _await_journals(settings: Settings) -> None:

@@ -5,7 +5,7 @@ whether that key is on the list. The list is looked at before every answer and o
 file of it changed. What cannot be read lets nobody in: a line or a file of the list that is no key grants nothing,
 and a list that is gone, unreadable or open for everybody to write refuses all, until it is mended; they are told to
 try again (300), and not that their key is wrong (400), after which ZeroMQ's own clients would not, and would drop
-what they have queued. So is a key that is not listed when the list was not looked at for this answer: it may be new.
+what they have queued. So is a key that is not listed when there was no time to look at the list for this answer.
 A key that was let in and is no longer on the list is told by `look`, with the addresses it came from, so that its
 connections can be cut: ZeroMQ shakes hands once a connection.
 
@@ -28,10 +28,9 @@ from zarkov.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
-#: Of the time, at most this share is spent on looking whether the list changed, however long the list is.
-LOOK_SHARE_MAX = 0.05
-#: But it is looked at again after this long, however long one look took.
-LOOK_PAUSE_S_MAX = 5.0
+#: Of the time, at most this share is spent on looking whether the list changed, however long it is and however many
+#: clients come; so much may be saved up, and one look, however long it took, costs at most a pause of a second.
+LOOK_SHARE_MAX, LOOK_SAVED_S_MAX, LOOK_PAUSE_S_MAX = 0.05, 0.5, 1.0
 #: A file that changed less than this before it was read may change again within the same tick of the clock.
 _SETTLED_S = 2.0
 #: Refusals are logged at most this often, with their count since.
@@ -66,7 +65,8 @@ class Admission:
         self._allowed = read_allowed(allow)
         self._is_closed = False
         self._stamp: _Stamp | None = None
-        self._look_again_at = 0.0
+        self._saved_s = LOOK_SAVED_S_MAX  # time that may be spent on looking, as it was then:
+        self._saved_at = monotonic_s()
         self._fault = ""
         self._seen: dict[bytes, set[str]] = {}
         self._revoked: set[str] = set()
@@ -124,16 +124,18 @@ class Admission:
             self._log_again_at = now + LOG_EVERY_S
 
     def _refresh(self) -> bool:
-        """Look whether the list changed; False: it is too soon after the last look."""
+        """Look whether the list changed; False: too much time was spent on that just now."""
         began = self._monotonic_s()
-        if began < self._look_again_at:
+        self._saved_s = min(self._saved_s + (began - self._saved_at) * LOOK_SHARE_MAX, LOOK_SAVED_S_MAX)
+        self._saved_at = began
+        if self._saved_s < 0:
             return False
         stamp = self._look_at_files()
         if stamp is None or stamp != self._stamp:
             self._read()
             self._stamp = stamp
-        now = self._monotonic_s()
-        self._look_again_at = now + min((now - began) / LOOK_SHARE_MAX, LOOK_PAUSE_S_MAX)
+        spent_s = self._monotonic_s() - began
+        self._saved_s = max(self._saved_s - spent_s, -LOOK_PAUSE_S_MAX * LOOK_SHARE_MAX)
         return True
 
     def _look_at_files(self) -> _Stamp | None:

@@ -165,11 +165,11 @@ class Conductor:
         self._attendance.arrived(worker, self._clock())
         self._carry_out(self._scheduler.worker_ready(worker, self._clock()))
 
-    def left(self, worker: str, reason: str) -> None:
+    def left(self, worker: str, reason: str, *, in_order: bool = False) -> None:
         """A worker process is gone; its task is given to another."""
         if not self._attendance.is_present(worker):
             return
-        logger.warning("worker left id=%s reason=%s", worker, reason)
+        logger.log(logging.INFO if in_order else logging.WARNING, "worker left id=%s reason=%s", worker, reason)
         said, work = f"the worker was lost: {reason}", self._attendance.left(worker)
         if work is not None:
             said = self._told(work, TaskLost(said))

@@ -189,7 +189,7 @@ class Router:
         elif said.what == "fetch":
             gevent.spawn(self._fetch, sender, said)
         elif said.what == "bye":
-            conductor.left(said.worker, said.text("reason"))
+            conductor.left(said.worker, said.text("reason"), in_order=True)
         else:
             raise BadFrame(f"a worker says {said.what[:40]!r}")
 
