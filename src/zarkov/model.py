@@ -89,12 +89,20 @@ def _agg_def_fields() -> list[Any]:
 
 
 def _job_fields() -> list[Any]:
-    """A map-reduce job: its state (`complete` and `error` are final), the traceback of an error, what was asked."""
+    """A map-reduce job, as `zarkov.zmr.job.Job` makes its document; `complete`, `error` and `cancelled` are final."""
+    anything = schema.Anything
     return [
-        field("_id", schema.ObjectId),
+        field("_id", str),
         field("state", str),
+        field("error", str),
         field("traceback", str),
-        field("request", schema.Anything, if_missing=dict),
-        field("submitted_at", schema.DateTime),
-        field("finished_at", schema.DateTime),
+        field("event", anything),
+        field("printed", str),
+        field("request", anything, if_missing=dict),
+        field("position", {str: int}),
+        field("parts", [anything]),
+        field("runs", int),
+        field("progress", anything),
+        field("counters", anything),
+        field("timings", anything),
     ]

@@ -14,6 +14,7 @@ from zarkov.errors import AppendOnly
 from zarkov.journal import Journal
 from zarkov.model import ZM, open_model
 from zarkov.store.sqlite import SqliteStore
+from zarkov.zmr.job import Job, JobState, Timings
 
 WHEN = datetime(2011, 7, 20, 18, 52, 30, 272000)
 
@@ -117,13 +118,17 @@ def test_a_definition_is_saved_changed_and_deleted(model: ZM, folder: Path) -> N
     assert model.AggDef.m.remove({}).deleted_count == 1
 
 
-def test_a_job_keeps_its_request_and_state(model: ZM) -> None:
-    job = model.job.make({"state": "running", "request": {"map_name": "m"}, "submitted_at": WHEN})
-    job.m.save()
-    model.job.m.update_partial({"_id": job._id}, {"$set": {"state": "error", "traceback": "..."}})
-    found = model.job.m.get(_id=job._id)
+def test_a_job_is_found_as_it_was_kept(model: ZM) -> None:
+    job = Job(
+        "j1", JobState.ERROR, {"map_name": "m"}, error="it failed", traceback="...", timings=Timings(WHEN), parts=[]
+    )
+    model.db.job.insert_one(job.to_document())
+    found = model.job.m.get(_id="j1")
     assert (found.state, found.traceback, found.request) == ("error", "...", {"map_name": "m"})
-    assert found.submitted_at == WHEN
+    assert found.timings["submitted_at"] == WHEN
+    assert Job.from_document(dict(found)) == job
+    model.job.m.update_partial({"_id": "j1"}, {"$set": {"state": "cancelled"}})
+    assert model.job.m.get(_id="j1").state == "cancelled"
 
 
 def test_collections_below_a_name_are_its_attributes(model: ZM) -> None:
