@@ -15,6 +15,7 @@ import zmq
 
 from journaling import fill, small
 from keyrings import Keyring
+from running import zcmd
 from waiting import wait_until
 from zarkov.zmr.results import ResultWriter
 from zarkov.zmr.wire import message, read_message
@@ -368,6 +369,18 @@ def test_a_second_router_on_the_same_data_is_refused(folder: Path) -> None:
         with pytest.raises(AssertionError, match="another router runs"):
             other.start_router()
         assert cluster.ask("echo", message=1) == {"message": 1}
+
+
+def test_what_a_killed_router_left_behind_is_cleaned_away(folder: Path) -> None:
+    root = folder / "root"
+    with Cluster(folder, memory_bytes_max=0, map_job_size=100) as cluster:
+        cluster.ask("mapreduce", **first_attempt(folder, "time.sleep(600)"))
+        wait_until(lambda: list(root.glob("job-*")))
+        clean = ("--set", f"zmr.job_root={root}", "zmr-clean")
+        assert "0 jobs" in zcmd(*clean)
+        cluster.kill_router()
+        assert "1 job " in zcmd(*clean)
+        assert list(root.glob("job-*")) == []
 
 
 def test_with_keys_nobody_without_one_gets_in(folder: Path) -> None:

@@ -56,4 +56,5 @@ def zmr_clean(ctx: typer.Context) -> None:
     folders = leftovers(job_root)
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
-    print(f"Removed the data of {len(folders):,} jobs from {job_root}.")
+    jobs = "1 job" if len(folders) == 1 else f"{len(folders):,} jobs"
+    print(f"Removed the data of {jobs} from {job_root}.")
