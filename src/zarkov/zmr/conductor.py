@@ -109,6 +109,7 @@ class Conductor:
 
     def resume(self) -> None:
         """Take on the jobs that an earlier router left. Raises: StoreError."""
+        self._pool.apply(self._site.settle)
         for job in self._ledger.unfinished():
             if job.runs >= self._settings.job_attempts_max:
                 self._ledger.lose(job, f"the router was killed {job.runs} times while the job ran (job_attempts_max)")

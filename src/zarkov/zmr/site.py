@@ -88,6 +88,11 @@ class Site:
 
         return keep
 
+    def settle(self) -> None:
+        """Put in order what killed processes left of outputs: what was decided is finished. Raises: StoreError."""
+        for commit in self.store.unsettled():
+            self.store.settle(commit)
+
     def close(self) -> None:
         """Let go of what jobs kept."""
         self._spill.close()
