@@ -30,9 +30,7 @@ BEGIN, END = "<!-- generated -->", "<!-- end -->"
 UNITS = ((1024**4, "TiB"), (1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB"))
 
 #: Settings of features that this version does not have: they load and are checked, and nothing reads them.
-LATER = (
-    *("bson_uri", "json_uri", "web_port", "extra", "incremental", "backdoor", "logstream"),
-)
+LATER = (*("bson_uri", "json_uri", "web_port", "extra", "incremental", "backdoor", "logstream"),)
 GROUPS = {"": "General", "ingest": "The event server", "log": "The journal", "loader": "The loader into MongoDB"}
 #: Sections of the settings file whose features this version has.
 SECTIONS = {"zmr": "Map-reduce (`zmr:`)", "curve": "Keys (`curve:`)"}
