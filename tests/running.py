@@ -1,6 +1,7 @@
 """A real Zarkov server in a process of its own, for tests."""
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -14,10 +15,21 @@ ZCMD = Path(sys.executable).with_name("zcmd")
 LISTENING = ("bson_bind_address", "json_bind_address", "publish_bind_address", "ack_bind_address")
 
 
+#: Below the ports that the kernel gives to whoever asks for any: one of those may be gone when a server comes back.
+PORTS = range(10_000, 32_000)
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on, and that the kernel gives to nobody while its server is restarted."""
+    while True:
+        port = secrets.choice(PORTS)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def zcmd(*arguments: object, settings: Path | None = None, stdin: str = "", check: bool = True, **more) -> str:

@@ -29,8 +29,8 @@ SHELL_PAGES = [
 ENDLESS = re.compile(r"zcmd (?:-\S+ \S+ )*(?:serve|eventlog|balancer|zmr-router|zmr-worker|tail|stats --watch)\b")
 #: Commands that need a router and workers.
 COMPUTING = re.compile(r"zcmd (?:-\S+ \S+ )*(?:mapreduce|jobs cancel)\b")
-#: Commands that need MongoDB: tests/integration/test_migrate.py and those of the loader run them.
-ON_MONGO = re.compile(r"zcmd (?:-\S+ \S+ )*(?:migrate|loader)\b")
+#: Commands that need MongoDB, or a loader's mark: tests/integration/test_migrate.py and those of the loader run them.
+ON_MONGO = re.compile(r"zcmd (?:-\S+ \S+ )*(?:migrate|loader|journal forget)\b")
 #: Commands after which the others would find nothing, or that need the server stopped.
 LATE = re.compile(r"zcmd (?:-\S+ \S+ )*(?:init --yes|journal repair)")
 REJECTED, STORED = 8, 4_509

@@ -38,12 +38,17 @@ STOP_S_MAX = 5.0
 log = logging.getLogger("zarkov.cli.loader")
 
 
+#: The event server goes first: what the loader does not come to waits in the journal.
+NICENESS = 10
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Load until a signal ends it; returns the exit code."""
     child = parse_child(sys.argv[1:] if argv is None else argv)
     try:
         resolved = load(child.options)
         logs.set_up(resolved.settings, "loader")
+        os.nice(NICENESS)
         if child.parent is None:
             for warning in resolved.warnings:
                 log.warning("%s", warning)

@@ -144,10 +144,18 @@ def open_rejected(settings: Settings, *, writing: bool = False) -> Iterator[Reje
 
 
 def has_journal(settings: Settings) -> bool:
-    """Whether the journal of this event server was begun."""
-    from zarkov.journal.catalog import CATALOG_NAME
+    """Whether the journal of this event server is there, wholly made; a damaged one is, too."""
+    from zarkov.errors import JournalError
+    from zarkov.journal.catalog import Catalog
 
-    return (settings.journal_dir / CATALOG_NAME).exists()
+    try:
+        catalog = Catalog.open(settings.journal_dir)
+    except JournalError:
+        return True
+    if catalog is None:
+        return False
+    catalog.close()
+    return True
 
 
 def make_journal(settings: Settings) -> None:
