@@ -1,4 +1,4 @@
-"""Start a server, send it real events, ask it questions, and serve until Ctrl-C. This is `make run`.
+"""Start a server, send it real events, compute on them, ask it questions, and serve until Ctrl-C. This is `make run`.
 
 The events are a sample of the public commit histories of 33 open-source projects, sent the first time this runs. With
 ONCE=1 in the environment the server is stopped after the results are shown.
@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import bson
 from bson import ObjectId
@@ -27,6 +28,7 @@ from rich.table import Table
 from zarkov.cli.options import Options
 from zarkov.cli.settings import load
 from zarkov.cli.wiring import open_model
+from zarkov.cli.zmr_wiring import open_zmr
 from zarkov.client import ZarkovClient
 from zarkov.event import parse_rfc3339
 
@@ -34,6 +36,7 @@ HERE = Path(__file__).parent
 ZCMD = Path(sys.executable).with_name("zcmd")
 ACK_ADDRESS = "tcp://127.0.0.1:6546"
 READY_TIMEOUT_S = 30.0
+JOB_TIMEOUT_S = 60.0
 
 console = Console()
 
@@ -78,8 +81,25 @@ def send_sample() -> None:
     console.print(f"{len(events):,} real events sent, and acknowledged after the sync.\n")
 
 
+def by_project(events: Iterator[dict[str, Any]]) -> Iterator[tuple[str, dict[str, int]]]:
+    for event in events:
+        yield event["context"]["project"], {"commits": 1, "lines": event["extra"]["insertions"]}
+
+
+def add(key: str, values: list[dict[str, int]]) -> dict[str, int]:
+    return {name: sum(value[name] for value in values) for name in values[0]}
+
+
+def compute() -> None:
+    """An aggregate: two plain functions, run over the events by the server's workers."""
+    with open_zmr(load(Options()).settings) as zmr:
+        job = zmr.mapreduce(by_project, add, query={"type": "commit"}, output="commits_by_project")
+        job.wait(JOB_TIMEOUT_S)
+    console.print("Map-reduce over the commits wrote the collection commits_by_project.\n")
+
+
 def show_results() -> None:
-    """A few questions, answered from the journal through the same mapping that the shell has."""
+    """A few questions, answered through the same mapping that the shell has."""
     with open_model(load(Options()).settings) as zm:
         events = zm.event.m
         by_type = Table(title="Events by type", title_justify="left")
@@ -89,17 +109,12 @@ def show_results() -> None:
             by_type.add_row(kind, f"{events.find({'type': kind}).count():,}")
         console.print(by_type)
 
-        counts: dict[str, list[int]] = {}
-        for event in zm.db["event"].find({"type": "commit"}):
-            row = counts.setdefault(event["context"]["project"], [0, 0])
-            row[0] += 1
-            row[1] += event["extra"]["insertions"]
-        by_project = Table(title="Commits by project, the five busiest", title_justify="left")
+        busiest = Table(title="Commits by project, the five busiest", title_justify="left")
         for name in ("project", "commits", "lines added"):
-            by_project.add_column(name, justify="left" if name == "project" else "right")
-        for project, (commits, lines) in sorted(counts.items(), key=lambda item: -item[1][0])[:5]:
-            by_project.add_row(project, f"{commits:,}", f"{lines:,}")
-        console.print(by_project)
+            busiest.add_column(name, justify="left" if name == "project" else "right")
+        for found in zm.db["commits_by_project"].find().sort("value.commits", -1).limit(5):
+            busiest.add_row(found["_id"], f"{found['value']['commits']:,}", f"{found['value']['lines']:,}")
+        console.print(busiest)
 
         latest = Table(title="The latest commits", title_justify="left")
         for name in ("timestamp", "project", "user"):
@@ -116,7 +131,8 @@ def show_what_next() -> None:
         "  .venv/bin/zcmd find --type nop                                     find it\n"
         "  .venv/bin/zcmd tail                                                watch events arrive\n"
         "  .venv/bin/zcmd stats                                               what the server has done\n"
-        "  .venv/bin/zcmd shell                                               ask in Python, through ZM\n",
+        "  .venv/bin/zcmd jobs                                                the map-reduce that ran\n"
+        "  .venv/bin/zcmd shell                                               ask in Python: ZM, zmr\n",
         highlight=False,
     )
 
@@ -126,6 +142,7 @@ def main() -> int:
     server = start_server()
     try:
         send_sample()
+        compute()
         show_results()
         if os.environ.get("ONCE") != "1":
             show_what_next()
