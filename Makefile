@@ -14,10 +14,10 @@ run: setup  ## Start the server, send it real events, show results, serve until 
 	@.venv/bin/python examples/quickstart.py
 
 test: setup mongo  ## Run the tests (under 10 minutes; with CI=true more rounds of the crash tests)
-	@.venv/bin/python -m pytest -n auto --dist worksteal
+	@.venv/bin/python -m pytest -n 4 --dist worksteal
 
 soak: setup mongo  ## Run the crash tests and fuzzers for many rounds
-	@ZARKOV_TEST_ROUNDS=200 .venv/bin/python -m pytest -n auto --dist worksteal tests/crash tests/property
+	@ZARKOV_TEST_ROUNDS=200 .venv/bin/python -m pytest -n 4 --dist worksteal tests/crash tests/property
 
 lint: setup  ## Check style, types and the direction of imports
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports --no-logo

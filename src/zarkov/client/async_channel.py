@@ -93,9 +93,7 @@ class AsyncAckLink:
         self._ends_turn = False  # something is to be done at the end of this turn
 
     def _connect(self) -> Connection:
-        connection = Connection(
-            zmq.DEALER, self._address, send_queue_max=_SEND_QUEUE_MAX, immediate=True, keys=self._keys
-        )
+        connection = Connection(zmq.DEALER, self._address, send_queue_max=_SEND_QUEUE_MAX, keys=self._keys)
         self._connection, self._pump = connection, Pump(connection, self._outbox)
         return connection
 

@@ -44,7 +44,7 @@ class AsyncPushLink:
 
     def _connect(self) -> Connection:
         self._connection = Connection(
-            zmq.PUSH, self._address, send_queue_max=self._limits.queue_events_max, immediate=False, keys=self._keys
+            zmq.PUSH, self._address, send_queue_max=self._limits.queue_events_max, keys=self._keys
         )
         return self._connection
 

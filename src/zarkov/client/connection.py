@@ -35,15 +35,14 @@ _inherited: list[object] = []
 class Connection:
     """Not thread safe.
 
+    What ZeroMQ has queued when the connection is lost goes to the server that comes back.
+
     Args:   kind: zmq.PUSH or zmq.DEALER; send_queue_max: messages ZeroMQ may queue;
-            immediate: queue messages only while connected, and forget them when the connection is lost;
             keys: what the server knows this client by, where it asks for keys.
     Raises: ConfigError: the address is none that ZeroMQ can connect to.
     """
 
-    def __init__(
-        self, kind: int, address: str, *, send_queue_max: int, immediate: bool, keys: Keys | None = None
-    ) -> None:
+    def __init__(self, kind: int, address: str, *, send_queue_max: int, keys: Keys | None = None) -> None:
         self._address, self._keys = address, keys
         self._context = zmq.Context(io_threads=1)
         self.socket = self._context.socket(kind)
@@ -56,7 +55,9 @@ class Connection:
         self._connect_again_at = math.inf
         options = {
             zmq.SNDHWM: send_queue_max,
-            zmq.IMMEDIATE: int(immediate),
+            # Not IMMEDIATE: a connection that is lost between two frames of an answer would then abort the whole
+            # program, by an assertion of libzmq 4.3.5 (the pipe ends at once, in the middle of the message).
+            zmq.IMMEDIATE: 0,
             zmq.LINGER: 0,
             zmq.MAXMSGSIZE: _ANSWER_BYTES_MAX,
             zmq.RECONNECT_IVL: _RECONNECT_MS,

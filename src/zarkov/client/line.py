@@ -51,7 +51,7 @@ class Line:
         self._register()
 
     def _made(self, address: str) -> Connection:
-        return Connection(zmq.DEALER, address, send_queue_max=_SEND_QUEUE_MAX, immediate=True, keys=self._keys)
+        return Connection(zmq.DEALER, address, send_queue_max=_SEND_QUEUE_MAX, keys=self._keys)
 
     def _connect(self, connection: Connection) -> None:
         self._connection, self._pump = connection, Pump(connection, self._outbox)

@@ -60,6 +60,8 @@ class Pump:
             received = True
             try:
                 self._outbox.answered(parse(self._connection.receive()), now)
+            except zmq.Again:  # The connection was lost in between, and the message with it.
+                return True
             except BadFrame as fault:
                 self.faults.append(fault)
         return received

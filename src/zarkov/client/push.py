@@ -119,7 +119,7 @@ class PushLink:
 
     def _connect(self) -> zmq.Socket[bytes]:
         self._connection = Connection(
-            zmq.PUSH, self._address, send_queue_max=self._limits.queue_events_max, immediate=False, keys=self._keys
+            zmq.PUSH, self._address, send_queue_max=self._limits.queue_events_max, keys=self._keys
         )
         self._connection.socket.setsockopt(zmq.SNDTIMEO, int(self._timeout_s * 1000))
         return self._connection.socket

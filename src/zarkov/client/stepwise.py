@@ -47,7 +47,7 @@ class StepwiseSender:
 
     def __init__(self, address: str, *, timeout_s: float, keys: Keys | None = None) -> None:
         self._address, self._timeout_s = address, timeout_s
-        self._connection = Connection(zmq.DEALER, address, send_queue_max=_SEND_QUEUE_MAX, immediate=True, keys=keys)
+        self._connection = Connection(zmq.DEALER, address, send_queue_max=_SEND_QUEUE_MAX, keys=keys)
         self._poller = zmq.Poller()
         for descriptor in (self._connection.socket_fd, self._connection.monitor_fd):
             self._poller.register(descriptor, zmq.POLLIN)
@@ -145,7 +145,11 @@ class StepwiseSender:
 
     def _answers(self) -> Iterator[frames.Answer]:
         while self._connection.events & POLLIN:
-            yield frames.parse(self._connection.receive())
+            try:
+                received = self._connection.receive()
+            except zmq.Again:  # The connection was lost in between, and the message with it.
+                return
+            yield frames.parse(received)
 
     def _silence(self, sent: bool) -> ZarkovError:
         if sent:
