@@ -10,7 +10,14 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Literal
 
-Verdict = Literal["reached", "reached, within the noise", "missed", "missed, within the noise", "not measured"]
+Verdict = Literal[
+    "reached",
+    "reached, within the noise",
+    "reached, but for peers not measured",
+    "missed",
+    "missed, within the noise",
+    "not measured",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +26,7 @@ class Target:
 
     ratio_min: of the floor measured in the same round. value_min, value_max: in the line's unit.
     above_peers: the median is above the median of every peer measured.
-    peer_ratios: (label, ratio) of single peers, each measured in the same round; one that is missing is not judged.
+    peer_ratios: (label, ratio) of single peers, each measured in the same round; where one is missing the verdict says so.
     """
 
     ratio_min: float | None = None
@@ -101,6 +108,8 @@ def verdict(line: Line) -> Verdict:
     failed = [agreed for reached, agreed in tests if not reached]
     if failed:
         return "missed" if any(failed) else "missed, within the noise"
+    if any(not line.peers.get(label) for label, _ in target.peer_ratios):
+        return "reached, but for peers not measured" if tests else "not measured"
     return "reached" if all(agreed for _, agreed in tests) else "reached, within the noise"
 
 

@@ -84,7 +84,9 @@ def test_a_peer_may_have_to_be_beaten_by_a_factor_in_the_same_round() -> None:
     assert verdict(line(target, zarkov=[100.0, 50.0, 200.0], peers=peers)) == "reached"
     assert verdict(line(target, zarkov=[70.0, 35.0, 140.0], peers=peers)) == "missed"
     assert verdict(line(target, zarkov=[70.0, 35.0, 200.0], peers=peers)) == "missed, within the noise"
-    assert verdict(line(target, zarkov=[1.0], peers={"Dask": []})) == "reached"
+    assert verdict(line(target, zarkov=[1.0], peers={"Dask": []})) == "not measured"
+    both = Target(value_min=1.0, peer_ratios=(("Dask", 2.0),))
+    assert verdict(line(both, zarkov=[1.0], peers={"Dask": []})) == "reached, but for peers not measured"
     assert describe(target, "events/s") == "2 times Dask"
 
 
