@@ -26,7 +26,7 @@ class Target:
 
     ratio_min: of the floor measured in the same round. value_min, value_max: in the line's unit.
     above_peers: the median is above the median of every peer measured.
-    peer_ratios: (label, ratio) of single peers, each measured in the same round; the verdict says where one is missing.
+    peer_ratios: (label, ratio) of single peers, each in the same round; the verdict says where one is missing.
     """
 
     ratio_min: float | None = None
