@@ -131,8 +131,11 @@ def test_a_server_that_takes_nothing_holds_the_others_up_for_a_bounded_time(exch
     exchange.board.try_held()
     assert exchange.board.waits_for is None
     dropped = exchange.board.dropped
-    exchange.ask(b"BATCH", FIRST, SEQUENCE, b"x" * 100_000)
-    assert exchange.board.waits_for is None, "it is stalled: nobody waits for it again"
+    for _ in range(1_000):  # The kernel's buffers may have grown a little meanwhile.
+        exchange.ask(b"BATCH", FIRST, SEQUENCE, b"x" * 100_000)
+        assert exchange.board.waits_for is None, "it is stalled: nobody waits for it again"
+        if exchange.board.dropped > dropped:
+            break
     assert exchange.board.dropped == dropped + 1
     exchange.ask(b"BATCH", SECOND, SEQUENCE, b"events")
     assert exchange.servers[1].poll(5_000)

@@ -78,6 +78,8 @@ class Checkpointer:
         except (apsw.BusyError, apsw.LockedError, apsw.CantOpenError):
             return
         except apsw.Error as error:
+            if not path.exists():
+                return  # Retention removed the segment meanwhile: there is nothing to copy any more.
             failure = translate(error, path.name, connection)
             if failure.retryable:
                 _log.warning("checkpoint postponed segment=%s reason=%s", path.name, failure)
