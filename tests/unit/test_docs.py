@@ -73,7 +73,8 @@ def test_every_link_leads_somewhere(path: Path) -> None:
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_page_is_long_or_names_a_place_on_one_machine(path: Path) -> None:
     text = path.read_text()
-    assert len(text.splitlines()) < 300 or path.name in make_docs.PAGES  # a reference is looked up, not read
+    most = 600 if path.name in make_docs.PAGES else 300  # a reference is looked up, not read
+    assert len(text.splitlines()) < most
     assert re.findall(r"/(?:work|root|home)/\S*", text) == []
 
 
@@ -191,7 +192,7 @@ def test_every_guarantee_names_a_test() -> None:
 
 def test_the_page_on_python_names_every_argument_and_method_of_the_client() -> None:
     arguments = set(inspect.signature(ZarkovClient).parameters) - {"addr"}
-    methods = {name for name in vars(ZarkovClient) if not name.startswith("_")}
+    methods = {name for name in dir(ZarkovClient) if not name.startswith("_")}
     named = {name.partition("(")[0] for name in code_in_first_column(section("python.md", "Sending"))}
     assert named == arguments | methods
 

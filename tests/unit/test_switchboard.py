@@ -34,7 +34,6 @@ class Exchange:
         for number, path in enumerate(self.paths):
             self.servers.append(self.bind(path))
             dealer = self.socket(zmq.DEALER)
-            dealer.immediate = True
             dealer.sndhwm = 1
             dealer.sndbuf = 4096
             line = Line(number, dealer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -31,7 +32,7 @@ from zarkov.cli import (
 )
 from zarkov.cli.context import Zcmd
 from zarkov.cli.options import Options
-from zarkov.cli.output import EXIT_FAILED, report, silence_stdout
+from zarkov.cli.output import EXIT_DONE, reader_has_left, report, silence_stdout
 
 app = typer.Typer(
     name="zcmd",
@@ -110,13 +111,22 @@ def show_help(
 def main() -> None:
     """The console script."""
     verbose = "-v" in sys.argv or "--verbose" in sys.argv
+    code: int | str | None = EXIT_DONE
     try:
-        app(prog_name="zcmd")
-    except BrokenPipeError:
-        silence_stdout()
-        sys.exit(EXIT_FAILED)
+        stdout = os.dup(1)  # rich puts another in its place when its reader leaves
+        try:
+            app(prog_name="zcmd")
+        except SystemExit as ended:
+            if isinstance(ended.__context__, BrokenPipeError):  # typer and rich end so, whichever pipe it was
+                raise ended.__context__ from None
+            code = ended.code
+        print(end="", flush=True)
     except Exception as error:  # noqa: BLE001  # the outermost frame: every error ends as one sentence
-        sys.exit(report(error, verbose=verbose))
+        if isinstance(error, BrokenPipeError) and reader_has_left(stdout):
+            silence_stdout()
+        else:
+            code = report(error, verbose=verbose)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

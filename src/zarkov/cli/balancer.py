@@ -7,23 +7,21 @@ nor gevent.
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import sys
 from collections.abc import Sequence
+from functools import partial
 from types import FrameType
 
 import zmq
 
-from zarkov.cli import logs
+from zarkov.cli.child import heard, run_child, tell_ready
 from zarkov.cli.curve import server_keys
-from zarkov.cli.exposure import refuse_wide_binds
 from zarkov.cli.local import run_dir
-from zarkov.cli.options import ChildOptions, parse_child
-from zarkov.cli.output import EXIT_DONE, report
+from zarkov.cli.options import ChildOptions
+from zarkov.cli.output import EXIT_DONE
 from zarkov.cli.parent import end_with_parent
-from zarkov.cli.settings import load
 from zarkov.config import Settings
 from zarkov.errors import ConfigError
 from zarkov.ingest.balancer import Balancer
@@ -31,17 +29,7 @@ from zarkov.ingest.balancer import Balancer
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Balance until a signal ends it; returns the exit code."""
-    child = parse_child(sys.argv[1:] if argv is None else argv)
-    try:
-        resolved = load(child.options)
-        refuse_wide_binds(resolved)
-        logs.set_up(resolved.settings, "balancer")
-        return run(resolved.settings, child)
-    except zmq.ZMQError as error:
-        hint = "Another program listens there: stop it, or set the *_bind_address to a free port."
-        return report(ConfigError(f"an address cannot be bound: {error}", hint=hint), verbose=child.options.verbose)
-    except Exception as error:  # noqa: BLE001  # the outermost frame: every error ends as one sentence
-        return report(error, verbose=child.options.verbose)
+    return run_child("balancer", run, argv, cannot_bind=(zmq.ZMQError, "the *_bind_address"))
 
 
 def run(settings: Settings, child: ChildOptions) -> int:
@@ -52,22 +40,14 @@ def run(settings: Settings, child: ChildOptions) -> int:
         )
     woken, waking = socket.socketpair()
     waking.setblocking(False)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        # A SIGHUP ignored by nohup stays ignored.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _noticed)
+    for number in heard():
+        signal.signal(number, _noticed)
     signal.set_wakeup_fd(waking.fileno(), warn_on_full_buffer=False)
     if child.parent is not None:
         end_with_parent(child.parent)
-
-    def tell_ready() -> None:
-        if child.ready_fd is not None:
-            os.write(child.ready_fd, b"ready\n")
-            os.close(child.ready_fd)
-
     with run_dir(settings, settings.event_servers()) as servers:
-        keys = server_keys(settings)
-        Balancer(settings.ingest, servers, keys=keys, stop_fd=woken.fileno(), on_ready=tell_ready).run()
+        keys, on_ready = server_keys(settings), partial(tell_ready, child)
+        Balancer(settings.ingest, servers, keys=keys, stop_fd=woken.fileno(), on_ready=on_ready).run()
     return EXIT_DONE
 
 

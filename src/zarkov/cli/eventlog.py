@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,18 +17,16 @@ from dataclasses import replace
 
 import gevent
 import zmq
-from gevent.event import Event
 
-from zarkov.cli import logs
+from zarkov.cli.child import run_child, tell_ready
 from zarkov.cli.curve import server_keys
-from zarkov.cli.exposure import refuse_wide_binds
 from zarkov.cli.generations import catch_up
+from zarkov.cli.hub import stopped_by_signals
 from zarkov.cli.local import run_dir
 from zarkov.cli.operations import OPERATIONS, Arguments, Held, hold
-from zarkov.cli.options import ChildOptions, parse_child
-from zarkov.cli.output import EXIT_DONE, EXIT_FAILED, report
+from zarkov.cli.options import ChildOptions
+from zarkov.cli.output import EXIT_DONE, EXIT_FAILED
 from zarkov.cli.parent import end_with_parent
-from zarkov.cli.settings import load
 from zarkov.config import Settings
 from zarkov.errors import ConfigError
 from zarkov.ingest.control import Command
@@ -49,29 +45,12 @@ GC_YOUNG_MAX = 50_000
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Take events in until a signal ends it; returns the exit code."""
-    child = parse_child(sys.argv[1:] if argv is None else argv)
-    try:
-        resolved = load(child.options)
-        refuse_wide_binds(resolved)
-        logs.set_up(resolved.settings, "eventlog" if child.server is None else f"eventlog-{child.server}")
-        if child.parent is None:
-            for warning in resolved.warnings:
-                log.warning("%s", warning)
-        return run(resolved.settings, child)
-    except zmq.ZMQError as error:
-        hint = "Another program listens there: stop it, or set the *_bind_address to a free port."
-        return report(ConfigError(f"an address cannot be bound: {error}", hint=hint), verbose=child.options.verbose)
-    except Exception as error:  # noqa: BLE001  # the outermost frame: every error ends as one sentence
-        return report(error, verbose=child.options.verbose)
+    return run_child("eventlog", run, argv, cannot_bind=(zmq.ZMQError, "the *_bind_address"))
 
 
 def run(settings: Settings, child: ChildOptions) -> int:
     """Serve with these settings; returns the exit code."""
-    stopped = Event()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        # A SIGHUP ignored by nohup stays ignored.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            gevent.signal_handler(number, stopped.set)
+    stopped = stopped_by_signals()
     if child.parent is not None:
         end_with_parent(child.parent)
     with ExitStack() as stack:
@@ -83,9 +62,7 @@ def run(settings: Settings, child: ChildOptions) -> int:
         gc.freeze()
         gc.set_threshold(GC_YOUNG_MAX)
         gevent.spawn(_collect)
-        if child.ready_fd is not None:
-            os.write(child.ready_fd, b"ready\n")
-            os.close(child.ready_fd)
+        tell_ready(child)
         gevent.wait([stopped, gevent.spawn(server.join)], count=1)
         if stopped.is_set() and not server.outlast_feeders(settings.drain_s / 2):
             log.warning("stopping before the balancer")

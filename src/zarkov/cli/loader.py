@@ -16,13 +16,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from zarkov.cli import logs
+from zarkov.cli.child import heard, run_child, tell_ready
 from zarkov.cli.load_source import Target, are_begun, open_sources
 from zarkov.cli.loader_lock import StatusFile, holder, lock_path, try_lock
-from zarkov.cli.options import ChildOptions, parse_child
-from zarkov.cli.output import EXIT_DONE, report
+from zarkov.cli.options import ChildOptions
+from zarkov.cli.output import EXIT_DONE
 from zarkov.cli.parent import end_with_parent
-from zarkov.cli.settings import load
 from zarkov.config import Settings
 from zarkov.errors import ConfigError
 from zarkov.store.load_status import LoadStatus
@@ -34,27 +33,16 @@ LOOK_S = 0.2
 #: confirmed is loaded again.
 STOP_S_MAX = 5.0
 
+#: The event server goes first: what the loader does not come to waits in the journal.
+NICENESS = 10
+
 # Run as a module, its __name__ would be __main__.
 log = logging.getLogger("zarkov.cli.loader")
 
 
-#: The event server goes first: what the loader does not come to waits in the journal.
-NICENESS = 10
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Load until a signal ends it; returns the exit code."""
-    child = parse_child(sys.argv[1:] if argv is None else argv)
-    try:
-        resolved = load(child.options)
-        logs.set_up(resolved.settings, "loader")
-        os.nice(NICENESS)
-        if child.parent is None:
-            for warning in resolved.warnings:
-                log.warning("%s", warning)
-        return run(resolved.settings, child)
-    except Exception as error:  # noqa: BLE001  # the outermost frame: every error ends as one sentence
-        return report(error, verbose=child.options.verbose)
+    return run_child("loader", run, argv)
 
 
 def run(settings: Settings, child: ChildOptions) -> int:
@@ -64,12 +52,11 @@ def run(settings: Settings, child: ChildOptions) -> int:
     """
     if settings.mongo_uri is None:
         raise ConfigError("mongo_uri is not set", hint="Without MongoDB there is nothing to load into.")
+    os.nice(NICENESS)
     stop = _stopped_by_signals()
     if child.parent is not None:
         end_with_parent(child.parent)
-    if child.ready_fd is not None:
-        os.write(child.ready_fd, b"ready\n")
-        os.close(child.ready_fd)
+    tell_ready(child)
     while not stop.is_set():
         with try_lock(lock_path(settings)) as mine:
             if mine:
@@ -111,15 +98,13 @@ def _stopped_by_signals() -> threading.Event:
     """An event that the signals set; soon after it the process ends, whatever it waits for."""
     stop = threading.Event()
 
-    def heard(number: int, frame: object) -> None:
+    def end(number: int, frame: object) -> None:
         if not stop.is_set():
             stop.set()
             threading.Thread(target=_end_late, daemon=True).start()
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        # A SIGHUP ignored by nohup stays ignored.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, heard)
+    for number in heard():
+        signal.signal(number, end)
     return stop
 
 

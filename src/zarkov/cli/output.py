@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
@@ -119,8 +120,15 @@ def _os_fault(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
 
 
+def reader_has_left(stdout: int) -> bool:
+    """Whether nobody reads this descriptor any more: `head` has what it wanted, and nothing failed."""
+    asked = select.poll()
+    asked.register(stdout, 0)
+    return any(events & select.POLLERR for _, events in asked.poll(0))
+
+
 def silence_stdout() -> None:
-    """After a reader such as `head` went away: let the interpreter flush into nothing."""
+    """After such a reader went away: let the interpreter flush into nothing."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -10,7 +10,6 @@ import fcntl
 import gc
 import logging
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -18,15 +17,13 @@ from contextlib import contextmanager
 
 import gevent
 import zmq
-from gevent.event import Event
 
-from zarkov.cli import logs
+from zarkov.cli.child import run_child, tell_ready
 from zarkov.cli.curve import server_keys
-from zarkov.cli.exposure import refuse_wide_binds
-from zarkov.cli.options import ChildOptions, parse_child
-from zarkov.cli.output import EXIT_DONE, EXIT_FAILED, report
+from zarkov.cli.hub import stopped_by_signals
+from zarkov.cli.options import ChildOptions
+from zarkov.cli.output import EXIT_DONE, EXIT_FAILED
 from zarkov.cli.parent import end_with_parent
-from zarkov.cli.settings import load
 from zarkov.cli.wiring import has_journal, make_journal
 from zarkov.cli.zmr_wiring import open_site
 from zarkov.config import Settings
@@ -46,26 +43,12 @@ LOCK_S = 10.0
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Route until a signal ends it; returns the exit code."""
-    child = parse_child(sys.argv[1:] if argv is None else argv)
-    try:
-        resolved = load(child.options)
-        refuse_wide_binds(resolved)
-        logs.set_up(resolved.settings, "zmr-router")
-        return run(resolved.settings, child)
-    except zmq.ZMQError as error:
-        hint = "Another program listens there: stop it, or set zmr.req_bind to a free port."
-        return report(ConfigError(f"an address cannot be bound: {error}", hint=hint), verbose=child.options.verbose)
-    except Exception as error:  # noqa: BLE001  # the outermost frame: every error ends as one sentence
-        return report(error, verbose=child.options.verbose)
+    return run_child("zmr-router", run, argv, cannot_bind=(zmq.ZMQError, "zmr.req_bind"))
 
 
 def run(settings: Settings, child: ChildOptions) -> int:
     """Route with these settings; returns the exit code."""
-    stopped = Event()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        # A SIGHUP ignored by nohup stays ignored.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            gevent.signal_handler(number, stopped.set)
+    stopped = stopped_by_signals()
     if child.parent is not None:
         end_with_parent(child.parent)
         _await_journals(settings)
@@ -73,9 +56,7 @@ def run(settings: Settings, child: ChildOptions) -> int:
         with Router(settings.zmr, site, keys=server_keys(settings)) as router:
             gc.collect()
             gc.freeze()
-            if child.ready_fd is not None:
-                os.write(child.ready_fd, b"ready\n")
-                os.close(child.ready_fd)
+            tell_ready(child)
             gevent.wait([stopped, gevent.spawn(router.join)], count=1)
             has_failed = router.has_failed
     return EXIT_FAILED if has_failed else EXIT_DONE

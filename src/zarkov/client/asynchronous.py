@@ -8,16 +8,15 @@ import warnings
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Self, get_args
+from typing import Any, Self
 
 from zarkov.client import lifecycle
 from zarkov.client.async_channel import AsyncAckLink
 from zarkov.client.async_push import AsyncPushLink
-from zarkov.client.frames import PRODUCER_BYTES_MAX
+from zarkov.client.counted import Counted, check_arguments
 from zarkov.client.keys import Keys
 from zarkov.client.limits import Limits, OnFull
 from zarkov.client.reporter import OnError, Reporter
-from zarkov.client.stats import ClientStats
 from zarkov.codec import encode
 from zarkov.errors import ConfigError, EventRefused, ZarkovError
 from zarkov.event import EVENT_BYTES_MAX
@@ -25,7 +24,7 @@ from zarkov.event import EVENT_BYTES_MAX
 logger = logging.getLogger(__name__)
 
 
-class AsyncZarkovClient:
+class AsyncZarkovClient(Counted):
     """Sends events to an event server, from one event loop: asyncio's own, or uvloop's.
 
         async with AsyncZarkovClient("tcp://localhost:6546") as client:
@@ -58,10 +57,7 @@ class AsyncZarkovClient:
         keys: Keys | None = None,
     ) -> None:
         limits = Limits(batch_events_max, batch_bytes_max, linger_s, queue_events_max, queue_bytes_max)
-        if on_full not in get_args(OnFull):
-            raise ConfigError(f"on_full={on_full!r} is unknown", hint="Use 'block', 'drop' or 'raise'.")
-        if producer is not None and not 1 <= len(producer) <= PRODUCER_BYTES_MAX:
-            raise ConfigError("producer must have 1 to 64 bytes", hint="Leave it out for a random one.")
+        check_arguments(on_full, producer)
         if inspect.iscoroutinefunction(on_error):
             raise ConfigError("on_error is a coroutine function", hint="Pass a function that starts a task.")
         self._link: AsyncAckLink | AsyncPushLink
@@ -125,35 +121,6 @@ class AsyncZarkovClient:
             self._closed = self._link.is_closed
             if self._closed:
                 lifecycle.closed(self._link)
-
-    @property
-    def stats(self) -> ClientStats:
-        return self._link.stats
-
-    @property
-    def acknowledged(self) -> int:
-        """Events known to be synced."""
-        return self._link.stats.acknowledged
-
-    @property
-    def refused(self) -> int:
-        """Events the server answered it will not store."""
-        return self._link.stats.refused
-
-    @property
-    def dropped(self) -> int:
-        """Events not taken because the queue was full, with on_full="drop"."""
-        return self._link.stats.dropped
-
-    @property
-    def pending(self) -> int:
-        """Events taken and neither acknowledged nor refused yet."""
-        return self._link.stats.pending
-
-    @property
-    def position(self) -> dict[str, int]:
-        """Behind the last acknowledged event: `{journal id: offset}`; a reader there sees all of this client's."""
-        return self._link.position
 
     async def __aenter__(self) -> Self:
         return self

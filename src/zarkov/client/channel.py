@@ -270,7 +270,8 @@ class AckLink:
         if found:
             return True
         self._keep_moving(time.monotonic())
-        raise full(self._outbox, self._address, self._timeout_s if self._on_full == "block" else 0)
+        waited_s = self._timeout_s if self._on_full == "block" else 0
+        raise full(self._outbox, self._address, waited_s, self._line.fault)
 
     def _wait_for_answers(self, mark: int, limit_s: float) -> bool:
         outbox = self._outbox
@@ -340,7 +341,8 @@ class AckLink:
     def _run(self) -> None:
         while True:
             with self._lock:
-                if self._stopped:
+                # Under gevent a fork copies this thread, as a greenlet, into the child: it is not the child's link's.
+                if self._stopped or self._thread is not threading.current_thread():
                     return
                 now = time.monotonic()
                 if not self._driving:

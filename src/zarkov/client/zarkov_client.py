@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Protocol, Self, get_args
+from typing import Any, Protocol, Self
 
 from zarkov.client import lifecycle
 from zarkov.client.channel import AckLink
+from zarkov.client.counted import Counted, check_arguments
 from zarkov.client.failover import addresses_of
-from zarkov.client.frames import PRODUCER_BYTES_MAX
 from zarkov.client.keys import Keys
 from zarkov.client.limits import Limits, OnFull
 from zarkov.client.push import PushLink
@@ -37,7 +37,7 @@ class Link(Protocol):
     def forked(self) -> None: ...
 
 
-class ZarkovClient:
+class ZarkovClient(Counted):
     """Sends events to an event server. Thread safe; a context manager; survives a fork.
 
         ZarkovClient("tcp://localhost:6543").event("nop", {"user": "ada"})               # fire and forget
@@ -101,10 +101,7 @@ class ZarkovClient:
             spool_bytes_max=spool_bytes_max,
             failover_s=failover_s,
         )
-        if on_full not in get_args(OnFull):
-            raise ConfigError(f"on_full={on_full!r} is unknown", hint="Use 'block', 'drop' or 'raise'.")
-        if producer is not None and not 1 <= len(producer) <= PRODUCER_BYTES_MAX:
-            raise ConfigError("producer must have 1 to 64 bytes", hint="Leave it out for a random one.")
+        check_arguments(on_full, producer)
         self._link: Link
         if ack:
             reporter = Reporter(on_error)
@@ -181,35 +178,6 @@ class ZarkovClient:
             self._link.close(timeout)
         finally:
             lifecycle.closed(self._link)
-
-    @property
-    def stats(self) -> ClientStats:
-        return self._link.stats
-
-    @property
-    def acknowledged(self) -> int:
-        """Events known to be synced."""
-        return self._link.stats.acknowledged
-
-    @property
-    def refused(self) -> int:
-        """Events the server answered it will not store."""
-        return self._link.stats.refused
-
-    @property
-    def dropped(self) -> int:
-        """Events not taken because the queue was full, with on_full="drop"."""
-        return self._link.stats.dropped
-
-    @property
-    def pending(self) -> int:
-        """Events taken and neither acknowledged nor refused yet."""
-        return self._link.stats.pending
-
-    @property
-    def position(self) -> dict[str, int]:
-        """Behind the last acknowledged event: `{journal id: offset}`; a reader there sees all of this client's."""
-        return self._link.position
 
     def __enter__(self) -> Self:
         return self

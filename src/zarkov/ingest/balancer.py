@@ -167,8 +167,8 @@ class Balancer:
         socket = self._context.socket(zmq.DEALER)
         socket.set(zmq.SNDHWM, server.window_max)
         socket.set(zmq.RCVHWM, sockets.ANSWERS_HWM)
-        # Requests for a server that is gone wait here, a window of them: sent late, they are retries. (Not IMMEDIATE:
-        # libzmq 4.3.5 aborts the process when such a connection is lost between two frames of an answer.)
+        # Not IMMEDIATE: libzmq 4.3.5 aborts the process when such a connection is lost between two frames of an
+        # answer. What is queued when a server is lost comes to it late, as a retry would.
         line = Line(number, socket)
         self._connect(socket, server.ack_bind_address)
         return line

@@ -163,6 +163,10 @@ class Switchboard:
             self.dropped += 1
 
     def _send(self, line: Line, message: Frames) -> bool:
+        if not line.is_up:
+            line.look()  # It may have come up since.
+            if not line.is_up:
+                return False
         try:
             line.socket.send_multipart(message, _NOBLOCK)
         except zmq.Again:

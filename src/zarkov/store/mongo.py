@@ -11,7 +11,7 @@ the progress of a migration): they are not listed, and `drop_database` leaves th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -22,16 +22,16 @@ from pymongo.errors import ConfigurationError, InvalidName, InvalidURI
 from zarkov.codec import CODEC_OPTIONS
 from zarkov.errors import ConfigError, FilterInvalid
 from zarkov.event import Document
-from zarkov.store.contract import Row
 from zarkov.store.generations import is_generation
 from zarkov.store.mongo_documents import MongoDocuments
 from zarkov.store.mongo_errors import brief, translated
 from zarkov.store.mongo_events import MongoEvents
 from zarkov.store.mongo_output import MongoOutput
 from zarkov.store.names import INTERNAL, check_name
+from zarkov.store.through_outputs import ThroughOutputs
 
 
-class MongoStore:
+class MongoStore(ThroughOutputs):
     """A store in one database of MongoDB; see contract.Store. Thread-safe; a context manager; not to be forked.
 
     `client` and `database` are pymongo's own, for what goes beyond the contract: nothing is hidden or refused there.
@@ -76,30 +76,6 @@ class MongoStore:
             if not is_generation(name):
                 with translated():
                     self.database.drop_collection(name)
-
-    def replace(self, name: str, documents: Iterable[Document | Row], *, commit: str) -> bool:
-        """Make these documents the whole content of a collection, once for each `commit`; see contract.Outputs."""
-        return self._outputs.replace(name, documents, commit=commit)
-
-    def merge(self, name: str, documents: Iterable[Document | Row], *, commit: str) -> bool:
-        """Write whole documents by their `_id`, once for each `commit`."""
-        return self._outputs.merge(name, documents, commit=commit)
-
-    def was_committed(self, commit: str, name: str) -> bool:
-        """Whether `replace` or `merge` wrote this, and it is not forgotten."""
-        return self._outputs.was_committed(commit, name)
-
-    def stored(self, name: str, rows: Sequence[Row]) -> list[Row]:
-        """The documents that a collection has under the keys of these."""
-        return self._outputs.stored(name, rows)
-
-    def unsettled(self) -> list[str]:
-        """The commits that are not done and show no life."""
-        return self._outputs.unsettled()
-
-    def settle(self, commit: str) -> None:
-        """Finish what attempts at a commit decided, remove the rest."""
-        self._outputs.settle(commit)
 
     def close(self) -> None:
         """Close the connections."""

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
 from bson import ObjectId
 
-from zarkov.event import Document
-from zarkov.store.contract import EventReader, Row
+from zarkov.store.contract import EventReader
 from zarkov.store.document_file import DocumentFile
 from zarkov.store.documents import DocumentCollection
 from zarkov.store.events import EventCollection
 from zarkov.store.generations import is_generation
 from zarkov.store.names import check_name
 from zarkov.store.sqlite_output import SqliteOutput
+from zarkov.store.through_outputs import ThroughOutputs
 
 #: The document file's name in the data directory.
 DOCUMENTS_NAME = "documents.sqlite"
 
 
-class SqliteStore:
+class SqliteStore(ThroughOutputs):
     """A store on a journal and a document file; see contract.Store. Thread-safe; a context manager.
 
     The reader stays its owner's: closing the store does not close it.
@@ -48,30 +48,6 @@ class SqliteStore:
         """Drop every collection of documents; events stay."""
         if self._documents.path.exists():
             self._documents.drop()
-
-    def replace(self, name: str, documents: Iterable[Document | Row], *, commit: str) -> bool:
-        """Make these documents the whole content of a collection, once for each `commit`, in one step."""
-        return self._outputs.replace(name, documents, commit=commit)
-
-    def merge(self, name: str, documents: Iterable[Document | Row], *, commit: str) -> bool:
-        """Write whole documents by their `_id`, once for each `commit`, in one step."""
-        return self._outputs.merge(name, documents, commit=commit)
-
-    def was_committed(self, commit: str, name: str) -> bool:
-        """Whether `replace` or `merge` wrote this, and it is not forgotten."""
-        return self._outputs.was_committed(commit, name)
-
-    def stored(self, name: str, rows: Sequence[Row]) -> list[Row]:
-        """The documents that a collection has under the keys of these."""
-        return self._outputs.stored(name, rows)
-
-    def unsettled(self) -> list[str]:
-        """The commits that left something behind, and whose makers have ended."""
-        return self._outputs.unsettled()
-
-    def settle(self, commit: str) -> None:
-        """Remove what attempts at a commit left."""
-        self._outputs.settle(commit)
 
     def close(self) -> None:
         """Close the document file."""

@@ -28,7 +28,7 @@ from zarkov.zmr.inline import Functions, InlineExecutor
 from zarkov.zmr.job import Job as JobRecord
 from zarkov.zmr.jobbook import JobBook
 from zarkov.zmr.progress import Bar
-from zarkov.zmr.request import INPUT_NAMES, ExecutorName, JobRequest, OutputType
+from zarkov.zmr.request import INPUT_NAMES, ExecutorName, JobRequest, Kind, OutputType
 from zarkov.zmr.running import LocalJob
 from zarkov.zmr.shipping import ship
 from zarkov.zmr.site import Site, utc_now
@@ -103,13 +103,11 @@ class Zmr:
                 function raises is raised as it is.
         Raises: FunctionUnshippable, JobInvalid. With the router: RouterUnreachable.
         """
-        request = JobRequest(
+        request = _request(
             "mapreduce",
-            map=ship(map),
-            reduce=ship(reduce),
-            finalize=None if finalize is None else ship(finalize),
-            inputs=_names(inputs),
-            query=query or {},
+            (map, reduce, finalize),
+            query,
+            inputs,
             time_from=time_from,
             time_to=time_to,
             output_name=output,
@@ -146,13 +144,11 @@ class Zmr:
                 finalize: `finalize(collection, documents)`; output_types: {collection: output type} where it is not
                 `output_type`. The rest, and errors: as `mapreduce`.
         """
-        request = JobRequest(
+        request = _request(
             "xmapreduce",
-            map=ship(map),
-            reduce=ship(reduce),
-            finalize=None if finalize is None else ship(finalize),
-            inputs=_names(inputs),
-            query=query or {},
+            (map, reduce, finalize),
+            query,
+            inputs,
             time_from=time_from,
             time_to=time_to,
             output_type=output_type,
@@ -258,5 +254,14 @@ def _callable_here(functions: Sequence[Any]) -> Functions:
     return {ship(each): each for each in functions if callable(each)}
 
 
-def _names(inputs: Sequence[str] | str) -> tuple[str, ...]:
-    return (inputs,) if isinstance(inputs, str) else tuple(inputs)
+def _request(
+    kind: Kind,
+    functions: tuple[Any, Any, Any],
+    query: Mapping[str, Any] | None,
+    inputs: Sequence[str] | str,
+    **more: Any,
+) -> JobRequest:
+    """A request of these functions (map, reduce, finalize or None), ready to travel; `more` is JobRequest's."""
+    map, reduce, finalize = (None if each is None else ship(each) for each in functions)
+    names = (inputs,) if isinstance(inputs, str) else tuple(inputs)
+    return JobRequest(kind, map=map, reduce=reduce, finalize=finalize, inputs=names, query=query or {}, **more)
