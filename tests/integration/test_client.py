@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +16,7 @@ import pytest
 import zmq
 
 from acking import AckServer, Seen, Whim, nack
+from programs import script
 from running import RunningServer, free_port
 from serving import Serving
 from waiting import wait_until
@@ -51,13 +50,6 @@ def received(socket: zmq.Socket[bytes]) -> dict[str, Any]:
 
 def nowhere() -> str:
     return f"tcp://127.0.0.1:{free_port()}"
-
-
-def script(text: str, *arguments: str, forks: bool = False) -> subprocess.CompletedProcess[str]:
-    """Run a Python program of its own to its end; a forked child cannot close what is its parent's."""
-    ignored = ["-W", "ignore::ResourceWarning"] if forks else []
-    command = [sys.executable, "-W", "error", *ignored, "-c", text, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 # Over PUSH, as the original.
@@ -462,6 +454,36 @@ def test_a_server_killed_again_and_again_in_mid_flight_gets_every_event_once(ser
         client.flush(60)
         assert client.acknowledged == 20_000
     assert sorted(server.extras()) == list(range(20_000))
+
+
+def test_a_connection_lost_between_two_frames_of_an_answer_does_not_end_the_program() -> None:
+    """In a process of its own, which libzmq would abort."""
+    done = script("""
+import select
+import zmq
+from zarkov.client.connection import Connection
+
+context = zmq.Context()
+router = context.socket(zmq.ROUTER)
+address = f"tcp://127.0.0.1:{router.bind_to_random_port('tcp://127.0.0.1')}"
+connection = Connection(zmq.DEALER, address, send_queue_max=10)
+connection.wait_until_up(20)
+connection.send([b"request"])
+identity, _ = router.recv_multipart()
+router.send_multipart([identity, b"first", b"second"])
+connection.socket.poll(20_000)
+frames = [connection.socket.recv(zmq.NOBLOCK)]
+context.destroy(0)
+while connection.is_up:
+    select.select([connection.monitor_fd], [], [], 20)
+    connection.changes()
+for _ in range(200):  # libzmq hears of the loss now.
+    assert connection.events & zmq.POLLIN
+frames.append(connection.socket.recv(zmq.NOBLOCK))
+connection.close(0)
+print(frames)
+""")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[b'first', b'second']\n", "")
 
 
 def test_many_threads_share_a_client(server: AckServer) -> None:

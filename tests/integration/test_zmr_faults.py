@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ import zmq
 
 from journaling import fill, small
 from keyrings import Keyring
-from running import zcmd
+from running import free_port, zcmd
 from waiting import wait_until
 from zarkov.zmr.results import ResultWriter
 from zarkov.zmr.wire import message, read_message
@@ -369,6 +372,38 @@ def test_a_second_router_on_the_same_data_is_refused(folder: Path) -> None:
         with pytest.raises(AssertionError, match="another router runs"):
             other.start_router()
         assert cluster.ask("echo", message=1) == {"message": 1}
+
+
+def test_a_router_that_waits_for_its_event_servers_can_be_stopped(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "zarkov.cli.zmr_router",
+        "--data-dir",
+        tmp_path,
+        "--parent",
+        str(os.getpid()),
+    ]
+    sets = ("num_event_servers=2", f"zmr.req_bind=tcp://127.0.0.1:{free_port()}")
+    waiting = subprocess.Popen([*command, *(part for each in sets for part in ("--set", each))])
+    try:
+        wait_until(lambda: caught_signals(waiting.pid) >= GEVENT_HANDLES)
+        waiting.send_signal(signal.SIGTERM)
+        assert waiting.wait(60) == 0
+    finally:
+        waiting.kill()
+
+
+#: What the router listens to once it runs.
+GEVENT_HANDLES = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+
+
+def caught_signals(pid: int) -> set[int]:
+    """The signals for which a process has a handler."""
+    (line,) = re.findall(r"SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
+    mask = int(line, 16)
+    return {number for number in range(1, 65) if mask >> (number - 1) & 1}
 
 
 def test_what_a_killed_router_left_behind_is_cleaned_away(folder: Path) -> None:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 
 import gevent
 import zmq
+from gevent.event import Event
 
 from zarkov.cli.child import run_child, tell_ready
 from zarkov.cli.curve import server_keys
@@ -51,7 +52,8 @@ def run(settings: Settings, child: ChildOptions) -> int:
     stopped = stopped_by_signals()
     if child.parent is not None:
         end_with_parent(child.parent)
-        _await_journals(settings)
+        if not _await_journals(settings, stopped):
+            return EXIT_DONE
     with only_router(settings, LOCK_S if child.parent is not None else 0.0), open_site(settings) as site:
         with Router(settings.zmr, site, keys=server_keys(settings)) as router:
             gc.collect()
@@ -77,7 +79,7 @@ def only_router(settings: Settings, patience_s: float) -> Iterator[None]:
             if time.monotonic() >= deadline:
                 hint = "Stop it, or give this one its own `data_dir`."
                 raise ConfigError(f"another router runs on {settings.data_dir}", hint=hint)
-            time.sleep(LOOK_S)
+            gevent.sleep(LOOK_S)
         yield
     finally:
         os.close(lock)
@@ -91,8 +93,8 @@ def _is_locked(lock: int) -> bool:
     return True
 
 
-def _await_journals(settings: Settings) -> None:
-    """Return when the event servers, which start at the same time, have made their journals.
+def _await_journals(settings: Settings, stopped: Event) -> bool:
+    """Wait for the event servers, which start at the same time, to make their journals; False when told to stop.
 
     Raises: ServerUnreachable: they did not in time.
     """
@@ -103,7 +105,9 @@ def _await_journals(settings: Settings) -> None:
             make_journal(settings)
         if time.monotonic() > deadline:
             raise ServerUnreachable(f"the event server made no journal within {JOURNALS_S:g} seconds")
-        time.sleep(LOOK_S)
+        if stopped.wait(LOOK_S):
+            return False
+    return True
 
 
 if __name__ == "__main__":
